@@ -1,0 +1,1 @@
+"""What ``flowbridge demo`` runs: the sample business app Desk, a sample LTI tool, their content."""

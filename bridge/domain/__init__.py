@@ -1,0 +1,1 @@
+"""The words of flowbridge as plain values: standard library only, no I/O."""

@@ -1,0 +1,450 @@
+"""Configuration as code: YAML in (`apply`), the same out (`export`); nothing changes when anything is invalid."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import conditions, registry, templates
+from bridge.connect import Channel, ConfigError
+from bridge.documents import Document, DocumentError, Loc, load
+from bridge.domain.rules import WIDGET
+from bridge.flows.runtime import Runtime
+from bridge.secrets import secret_fields
+from bridge.store import now, tables
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_HIDDEN = "(hidden)"
+
+
+def _duration(value: Any) -> Any:
+    """ "90s", "15m", "12h", "7d", "2w" in seconds; a number is seconds already."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+)([smhdw])", value)
+        if not found:
+            raise ValueError("write a duration as a number and a unit: 90s, 15m, 12h, 7d, 2w")
+        return int(found[1]) * _UNITS[found[2]]
+    return value
+
+
+def duration_text(seconds: int) -> str:
+    """Seconds in the largest unit that has no rest."""
+    unit = next((unit for unit, size in reversed(_UNITS.items()) if seconds % size == 0), "s")
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+def _condition(text: str) -> str:
+    try:
+        conditions.compile(text)
+    except conditions.ConditionError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _template(text: str) -> str:
+    try:
+        templates.check(text)
+    except templates.TemplateError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+Seconds = Annotated[int, BeforeValidator(_duration), Field(ge=0, le=10 * 365 * 86400)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Options(_Model):
+    """What the bridge does with a connection, beyond the connector's own settings."""
+
+    open_with: Name | None = None
+    app_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+
+
+class ConnectionDoc(_Model):
+    """One connection."""
+
+    name: Name
+    connector: str
+    enabled: bool = True
+    config: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Options()
+
+
+class PersonDoc(_Model):
+    """One person; ``accounts`` maps a connection's name, or an identity provider's IRI, to the account there."""
+
+    key: Annotated[str, Field(min_length=1, max_length=200)]
+    name: str = ""
+    email: Annotated[str, Field(pattern=r"^([^@\s]+@[^@\s]+)?$"), AfterValidator(str.lower)] = ""
+    role: Literal["", "admin"] = ""
+    accounts: dict[str, str] = Field(default_factory=dict)
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class OfferDoc(_Model):
+    """One asset ("moodle/course:4"), or a search."""
+
+    asset: Annotated[str, Field(pattern=r"^[^/\s]+/.+$")] = ""
+    search: str = ""
+    kinds: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
+    language: str = ""
+
+    def model_post_init(self, _context: Any) -> None:
+        if bool(self.asset) == bool(self.search or self.kinds or self.tags):
+            raise ValueError("name one asset (asset: CONNECTION/ID), or search (search:, kinds:, tags:, language:)")
+
+
+class LimitsDoc(_Model):
+    """How often is too often."""
+
+    once_per: Literal["event", "object", "person"] = "object"
+    cool_down: Seconds | None = None
+    skip_if_completed_within: Seconds | None = None
+
+
+class RuleDoc(_Model):
+    """One rule."""
+
+    name: Name
+    on: Annotated[str, Field(min_length=1, max_length=255)]
+    when: Annotated[str, AfterValidator(_condition)] = "true"
+    for_: Annotated[str, Field(alias="for", pattern=r"^[a-z][a-z0-9_]*$")] = "actor"
+    offer: OfferDoc
+    say: Annotated[str, Field(min_length=1), AfterValidator(_template)]
+    through: Annotated[list[Name], Field(min_length=1)] = Field(default_factory=lambda: [WIDGET])
+    limits: LimitsDoc = LimitsDoc()
+    enabled: bool = True
+
+
+class ConfigurationDoc(_Model):
+    """One file."""
+
+    connections: list[ConnectionDoc] = Field(default_factory=list)
+    people: list[PersonDoc] = Field(default_factory=list)
+    rules: list[RuleDoc] = Field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """One difference: ``action`` is add or change; ``lines`` show it, secrets hidden."""
+
+    action: str
+    kind: str
+    name: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What an apply changes, or changed."""
+
+    changes: tuple[Change, ...]
+    unchanged: int
+
+
+def apply(runtime: Runtime, path: Path, *, dry_run: bool = False, actor: str = "cli") -> Plan:
+    """Bring the configuration to what the YAML file or folder says; what it does not mention stays as it is.
+
+    Raises DocumentError with file, line and what is allowed, and then changes nothing; ``dry_run`` only compares.
+    """
+    documents = [load(file, shown_as=shown) for file, shown in _files(path)]
+    parsed = _parse(documents)
+    with runtime.db.write() as session:
+        problems = list(_problems(runtime, session, parsed))
+        if problems:
+            raise DocumentError(problems)
+        changes = list(_write(runtime, session, parsed))
+        if dry_run:
+            session.rollback()
+        elif changes:
+            detail = {"changes": [f"{change.action} {change.kind} {change.name}" for change in changes]}
+            session.add(tables.Audit(actor=actor, action="configuration.apply", subject=path.name, detail=detail))
+    total = sum(len(doc.connections) + len(doc.people) + len(doc.rules) for _, doc in parsed)
+    return Plan(tuple(changes), total - len(changes))
+
+
+def _files(path: Path) -> list[tuple[Path, str]]:
+    if path.is_dir():
+        found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        if not found:
+            raise DocumentError([f"{path}: there is no .yaml file in this folder"])
+        return [(file, file.name) for file in found]
+    return [(path, path.name)]
+
+
+def _parse(documents: list[Document]) -> list[tuple[Document, ConfigurationDoc]]:
+    parsed, problems = [], []
+    for document in documents:
+        try:
+            parsed.append((document, ConfigurationDoc.model_validate(document.data)))
+        except ValidationError as error:
+            problems += [document.at(_loc(document, e["loc"]), _words(e)) for e in error.errors()]
+    if problems:
+        raise DocumentError(problems)
+    return parsed
+
+
+def _loc(document: Document, loc: Loc) -> Loc:
+    """The part of a location that the document has: pydantic adds steps of its own for unions."""
+    known: Loc = ()
+    for step in loc:
+        known = (*known, step) if (*known, step) in document.lines or step == loc[-1] else known
+    return known
+
+
+def _words(error: Any) -> str:
+    kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return "is not a known setting"
+    if kind == "missing":
+        return "is missing"
+    if kind == "string_pattern_mismatch" and error["loc"][-1] in ("name", "open_with"):
+        return "use lower-case letters, digits, dot, dash and underscore, beginning with a letter or digit"
+    return message[0].lower() + message[1:]
+
+
+def _problems(runtime: Runtime, session: Session, parsed: list[tuple[Document, ConfigurationDoc]]) -> Iterator[str]:
+    """What no single part can know: names used twice, references to nothing, connectors' own settings."""
+    connectors = {row.name: row.connector for row in session.scalars(select(tables.Connection))}
+    connectors |= {item.name: item.connector for _, doc in parsed for item in doc.connections}
+    seen: set[tuple[str, str]] = set()
+    accounts: dict[tuple[str, str], str] = {
+        (row.issuer, row.subject): row.person.key for row in session.scalars(select(tables.Account))
+    }
+    for document, doc in parsed:
+        for kind, key, items in (
+            ("connections", "name", doc.connections),
+            ("people", "key", doc.people),
+            ("rules", "name", doc.rules),
+        ):
+            for number, item in enumerate(items):
+                name = getattr(item, key)
+                if (kind, name) in seen:
+                    yield document.at((kind, number, key), f"'{name}' is there twice")
+                seen.add((kind, name))
+        for number, connection in enumerate(doc.connections):
+            yield from _connection_problems(runtime, document, number, connection, connectors)
+        for number, person in enumerate(doc.people):
+            for issuer, subject in person.accounts.items():
+                owner = accounts.setdefault((issuer, subject), person.key)
+                if owner != person.key:
+                    where = ("people", number, "accounts", issuer)
+                    yield document.at(where, f"the account '{subject}' belongs to '{owner}' already")
+        for number, rule in enumerate(doc.rules):
+            for index, channel in enumerate(rule.through):
+                yield from _channel_problems(document, ("rules", number, "through", index), channel, connectors)
+
+
+def _connection_problems(
+    runtime: Runtime, document: Document, number: int, item: ConnectionDoc, connectors: Mapping[str, str]
+) -> Iterator[str]:
+    where: Loc = ("connections", number)
+    if item.name == WIDGET:
+        yield document.at((*where, "name"), f"'{WIDGET}' is the bridge's own channel; choose another name")
+    try:
+        config_class = registry.find(item.connector).config_class
+    except ConfigError as error:
+        yield document.at((*where, "connector"), str(error))
+        return
+    hidden = secret_fields(config_class)
+    try:
+        config_class.model_validate(_with_stand_ins(item.config, hidden))
+    except ValidationError as error:
+        for e in error.errors():
+            yield document.at(_loc(document, (*where, "config", *e["loc"])), _words(e))
+    player = item.options.open_with
+    if player and connectors.get(player) != "lti_tool":
+        tools = ", ".join(sorted(name for name, key in connectors.items() if key == "lti_tool")) or "none yet"
+        yield document.at((*where, "options", "open_with"), f"'{player}' is no LTI tool; there are: {tools}")
+
+
+def _with_stand_ins(config: Mapping[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
+    """References are not followed while checking: the machine that checks need not hold the secrets."""
+    return {key: value if key not in hidden else _stand_in(value) for key, value in config.items()}
+
+
+def _stand_in(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_stand_in(item) for item in value]
+    is_reference = isinstance(value, str) and value.startswith(("env:", "file:", "encrypted:"))
+    return "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" if is_reference else value
+
+
+def _channel_problems(document: Document, where: Loc, channel: str, connectors: Mapping[str, str]) -> Iterator[str]:
+    if channel == WIDGET:
+        return
+    able = sorted(name for name, key in connectors.items() if _is_channel(key))
+    if channel not in able:
+        yield document.at(where, f"'{channel}' shows no prompts; the channels are {', '.join([WIDGET, *able])}")
+
+
+def _is_channel(connector: str) -> bool:
+    try:
+        return issubclass(registry.find(connector), Channel)
+    except ConfigError:
+        return False
+
+
+def _write(runtime: Runtime, session: Session, parsed: list[tuple[Document, ConfigurationDoc]]) -> Iterator[Change]:
+    for _, doc in parsed:
+        for connection in doc.connections:
+            yield from _write_connection(runtime, session, connection)
+        session.flush()
+        for person in doc.people:
+            yield from _write_person(session, person)
+        for rule in doc.rules:
+            yield from _write_rule(session, rule)
+
+
+def _write_connection(runtime: Runtime, session: Session, item: ConnectionDoc) -> Iterator[Change]:
+    config_class = registry.find(item.connector).config_class
+    row = session.scalar(select(tables.Connection).where(tables.Connection.name == item.name))
+    before = _connection_view(row) if row else None
+    sealed = _sealed(runtime, item, row)
+    if row is None:
+        row = tables.Connection(name=item.name)
+        session.add(row)
+    options = item.options.model_dump(exclude_none=True)
+    changed = before is None or (row.connector, row.config, row.options, row.enabled) != (
+        item.connector,
+        sealed,
+        options,
+        item.enabled,
+    )
+    if not changed:
+        return
+    row.connector, row.config, row.options, row.enabled = item.connector, sealed, options, item.enabled
+    row.problem, row.paused_until, row.failures, row.updated_at = None, None, 0, now()
+    yield _change("connection", item.name, before, _connection_view(row), hidden=secret_fields(config_class))
+
+
+def _sealed(runtime: Runtime, item: ConnectionDoc, row: tables.Connection | None) -> dict[str, Any]:
+    """The configuration as it is stored; a clear secret that is sealed already keeps its seal, so nothing differs."""
+    config_class = registry.find(item.connector).config_class
+    sealed = runtime.vault.seal_config(config_class, item.config)
+    stored = row.config if row is not None else {}
+    for name in secret_fields(config_class) & sealed.keys() & stored.keys():
+        try:
+            old = runtime.vault.open_config(config_class, {name: stored[name]})
+            new = runtime.vault.open_config(config_class, {name: sealed[name]})
+        except ConfigError:
+            continue  # a reference that does not lead anywhere here: what was given counts
+        if old == new and _is_sealed(sealed[name]) and _is_sealed(stored[name]):
+            sealed[name] = stored[name]
+    return sealed
+
+
+def _is_sealed(value: Any) -> bool:
+    return all(_is_sealed(item) for item in value) if isinstance(value, list) else str(value).startswith("encrypted:")
+
+
+def _write_person(session: Session, item: PersonDoc) -> Iterator[Change]:
+    row = session.scalar(select(tables.Person).where(tables.Person.key == item.key))
+    before = _person_view(row) if row else None
+    if row is None:
+        row = tables.Person(key=item.key, attributes={}, accounts=[])
+        session.add(row)
+    if before == _plain(item):
+        return
+    row.name, row.email, row.role, row.attributes = item.name, item.email, item.role, item.attributes
+    kept = {account.issuer: account for account in row.accounts if item.accounts.get(account.issuer) == account.subject}
+    row.accounts = [
+        kept.get(issuer) or tables.Account(issuer=issuer, subject=subject) for issuer, subject in item.accounts.items()
+    ]
+    yield _change("person", item.key, before, _person_view(row))
+
+
+def _write_rule(session: Session, item: RuleDoc) -> Iterator[Change]:
+    row = session.scalar(select(tables.Rule).where(tables.Rule.name == item.name))
+    before = _rule_view(row) if row and row.removed_at is None else None
+    definition = item.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    if row is not None and row.removed_at is None and row.definition == definition:
+        return
+    if row is None:
+        row = tables.Rule(name=item.name, version=0)
+        session.add(row)
+    row.version += 1
+    row.event_type, row.definition, row.enabled, row.removed_at = item.on, definition, item.enabled, None
+    yield _change("rule", item.name, before, _rule_view(row))
+
+
+def _plain(item: BaseModel) -> dict[str, Any]:
+    return item.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True, mode="json")
+
+
+def _connection_view(row: tables.Connection) -> dict[str, Any]:
+    view: dict[str, Any] = {"name": row.name, "connector": row.connector}
+    if not row.enabled:
+        view["enabled"] = False
+    if row.config:
+        view["config"] = dict(row.config)
+    if row.options:
+        view["options"] = dict(row.options)
+    return view
+
+
+def _person_view(row: tables.Person) -> dict[str, Any]:
+    accounts = {account.issuer: account.subject for account in sorted(row.accounts, key=lambda a: a.issuer)}
+    whole = {
+        "key": row.key,
+        "name": row.name,
+        "email": row.email,
+        "role": row.role,
+        "accounts": accounts,
+        "attributes": row.attributes,
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
+def _rule_view(row: tables.Rule) -> dict[str, Any]:
+    view = dict(row.definition)
+    if limits := view.get("limits"):
+        view["limits"] = {k: duration_text(v) if isinstance(v, int) else v for k, v in limits.items()}
+    return view
+
+
+def _change(
+    kind: str, name: str, before: dict[str, Any] | None, after: dict[str, Any], hidden: frozenset[str] = frozenset()
+) -> Change:
+    old, new = (_shown(view, hidden) if view else [] for view in (before, after))
+    lines = [line for line in difflib.ndiff(old, new) if line[0] in "+-"]
+    return Change("change" if before else "add", kind, name, tuple(lines))
+
+
+def _shown(view: dict[str, Any], hidden: frozenset[str]) -> list[str]:
+    config = {key: _HIDDEN if key in hidden else value for key, value in view.get("config", {}).items()}
+    return _dump({**view, "config": config} if config else view).splitlines()
+
+
+def export(runtime: Runtime) -> str:
+    """The whole configuration as YAML that ``apply`` takes; secrets as references or sealed, never in clear."""
+    with runtime.db.read() as session:
+        connections = session.scalars(select(tables.Connection).order_by(tables.Connection.name))
+        people = session.scalars(
+            select(tables.Person).where(tables.Person.built_in.is_(False)).order_by(tables.Person.key)
+        )
+        rules = session.scalars(select(tables.Rule).where(tables.Rule.removed_at.is_(None)).order_by(tables.Rule.name))
+        whole = {
+            "connections": [_connection_view(row) for row in connections],
+            "people": [_person_view(row) for row in people],
+            "rules": [_rule_view(row) for row in rules],
+        }
+    return _dump({key: value for key, value in whole.items() if value})
+
+
+def _dump(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,192 @@
+"""Open a launch: from a link or the widget to the content, for the one person whom the prompt is for.
+
+A ticket only names a prompt; it proves nothing about who holds it. Looking at one changes nothing, so that a link
+preview can look as often as it likes.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import support
+from bridge.domain.assets import How, Opening
+from bridge.flows.decide_prompts import facts_of, person_facts
+from bridge.flows.errors import NotFound, Refused
+from bridge.flows.identity import token_hash
+from bridge.flows.runtime import Runtime
+from bridge.store import now, tables
+from bridge.xapi import ledger
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Landing:
+    """What a ticket leads to, as far as a stranger may see it."""
+
+    prompt_id: uuid.UUID
+    asset_title: str
+    say: str
+    asset_kind: str
+    how: str
+    duration_seconds: int | None
+    person_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a checklist."""
+
+    id: str
+    text: str
+    done: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """A launch that began: ``html`` and ``steps`` of inline help, or the ``url`` of a link; LTI has its own way."""
+
+    launch_id: uuid.UUID
+    how: str
+    title: str
+    kind: str
+    html: str = ""
+    steps: tuple[Step, ...] = ()
+    url: str = ""
+    completed: bool = False
+
+
+def ticket_for(runtime: Runtime, prompt_id: uuid.UUID) -> str:
+    """The ticket of a prompt: the same each time, 192 bits that only this installation can make."""
+    ticket = base64.urlsafe_b64encode(runtime.vault.derive("ticket", prompt_id.bytes)[:24]).decode()
+    with runtime.db.write() as session:
+        if session.get(tables.Ticket, token_hash(ticket)) is None:
+            row = tables.Ticket(
+                token_hash=token_hash(ticket),
+                prompt_id=prompt_id,
+                expires_at=now() + dt.timedelta(days=runtime.settings.ticket_days),
+                uses_left=runtime.settings.ticket_uses,
+            )
+            session.add(row)
+    return ticket
+
+
+def launch_url(runtime: Runtime, prompt_id: uuid.UUID) -> str:
+    """The link that a channel shows."""
+    return f"{runtime.settings.issuer}/go/{ticket_for(runtime, prompt_id)}"
+
+
+def look(runtime: Runtime, ticket: str) -> Landing:
+    """What a ticket leads to; changes nothing. Raises Refused with what to do next."""
+    with runtime.db.read() as session:
+        row = _ticket(session, ticket)
+        prompt, asset = row.prompt, row.prompt.asset
+        if asset is None or prompt.person_id is None:
+            raise Refused("This link leads nowhere. Open the prompt again where you work.", code="ticket_unknown")
+        return Landing(
+            prompt_id=prompt.id,
+            asset_title=asset.title,
+            say=prompt.say,
+            asset_kind=asset.kind,
+            how=(asset.opening or {}).get("how", ""),
+            duration_seconds=asset.duration_seconds,
+            person_id=prompt.person_id,
+        )
+
+
+def _ticket(session: Session, ticket: str, *, lock: bool = False) -> tables.Ticket:
+    row = session.get(tables.Ticket, token_hash(ticket), with_for_update=lock)
+    again = "Open the prompt again in the system where you work, or ask your LMS admin."
+    if row is None:
+        raise Refused(f"This link is not known here; it may be cut off or mistyped. {again}", code="ticket_unknown")
+    if row.revoked_at is not None:
+        raise Refused(f"This link was taken back. {again}", code="ticket_revoked")
+    if row.expires_at <= now():
+        raise Refused(f"This link ended on {row.expires_at:%Y-%m-%d}. {again}", code="ticket_expired")
+    if row.uses_left <= 0:
+        raise Refused(f"This link was opened as often as it can be. {again}", code="ticket_used_up")
+    return row
+
+
+def revoke(runtime: Runtime, prompt_id: uuid.UUID) -> None:
+    """Take back the links of a prompt."""
+    with runtime.db.write() as session:
+        for row in session.scalars(select(tables.Ticket).where(tables.Ticket.prompt_id == prompt_id)):
+            row.revoked_at = row.revoked_at or now()
+
+
+def open_ticket(runtime: Runtime, ticket: str, person_id: int) -> Opened:
+    """Open what a ticket leads to, as a person who has proved who they are; uses the ticket once."""
+    with runtime.db.write() as session:
+        row = _ticket(session, ticket, lock=True)
+        opened = _open(runtime, session, row.prompt, person_id)
+        row.uses_left -= 1
+    runtime.nudge("drain")
+    return opened
+
+
+def open_prompt(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> Opened:
+    """Open a prompt from a place that has proved who the person is (the widget, the person's own page)."""
+    with runtime.db.write() as session:
+        prompt = session.get(tables.Prompt, prompt_id)
+        if prompt is None:
+            raise NotFound("there is no such prompt for you")
+        opened = _open(runtime, session, prompt, person_id)
+    runtime.nudge("drain")
+    return opened
+
+
+def _open(runtime: Runtime, session: Session, prompt: tables.Prompt, person_id: int) -> Opened:
+    asset = prompt.asset
+    if prompt.person_id != person_id or asset is None:
+        raise Refused(
+            "This link was made for somebody else. Sign in as that person, or open your own prompt.", code="not_for_you"
+        )
+    if asset.retired_at is not None or asset.opening is None:
+        raise Refused(
+            f"'{asset.title}' was taken out of its catalogue. Ask your LMS admin what replaces it.",
+            code="asset_retired",
+        )
+    launch = tables.Launch(
+        id=uuid.uuid4(), prompt_id=prompt.id, person_id=person_id, asset_id=asset.id, how=asset.opening["how"]
+    )
+    session.add(launch)
+    session.flush()
+    ledger.report(runtime, session, launch, "launched", at=launch.started_at)
+    return _opened(launch)
+
+
+def launch_page(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
+    """The page of a launch that began earlier; raises NotFound when it is somebody else's."""
+    with runtime.db.read() as session:
+        return _opened(own_launch(session, launch_id, person_id))
+
+
+def own_launch(session: Session, launch_id: uuid.UUID, person_id: int) -> tables.Launch:
+    """A launch of this person; raises NotFound."""
+    launch = session.get(tables.Launch, launch_id)
+    if launch is None or launch.person_id != person_id:
+        raise NotFound("there is no such launch for you")
+    return launch
+
+
+def _opened(launch: tables.Launch) -> Opened:
+    asset = launch.asset
+    opening = Opening.from_json(asset.opening or {"how": launch.how})
+    opened = Opened(launch.id, launch.how, asset.title, asset.kind, completed=launch.completed_at is not None)
+    if opening.how is How.LINK:
+        return dataclasses.replace(opened, url=opening.url)
+    if opening.how is How.LTI:
+        return opened
+    filled = support.fill(support.parse(opening.text, name=asset.external_id), _facts(launch))
+    steps = tuple(Step(step.id, step.text, step.id in launch.progress) for step in filled.steps)
+    return dataclasses.replace(opened, html=support.render(filled), steps=steps)
+
+
+def _facts(launch: tables.Launch) -> dict[str, object]:
+    prompt = {"id": str(launch.prompt_id), "say": launch.prompt.say}
+    return {"event": facts_of(launch.prompt.event), "person": person_facts(launch.person), "prompt": prompt}

@@ -1,0 +1,81 @@
+"""Poll: ask business systems what happened since the last time."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import registry
+from bridge.connect import ConfigError, ConnectorError, Poll, Retryable, Unsupported
+from bridge.flows import accept_event
+from bridge.flows.identity import find_connection
+from bridge.flows.runtime import Runtime
+from bridge.store import now, queue, tables
+
+STREAM = "events"
+
+
+def poll(runtime: Runtime, connection_name: str) -> int:
+    """Ask one connection and store what is new, with the place to go on from, page by page; returns how many events."""
+    with runtime.db.read() as session:
+        connection = find_connection(session, connection_name)
+        checkpoint = session.get(tables.Checkpoint, (connection.id, STREAM))
+    connector = runtime.connector(connection)
+    if not isinstance(connector, Poll):
+        raise Unsupported(f"the connection '{connection_name}' ({connection.connector}) can't be asked for events")
+    new = 0
+    for page in connector.events(checkpoint.value if checkpoint else None):
+        with runtime.db.write() as session:
+            stored = accept_event.store(session, connection, page.events)
+            session.merge(
+                tables.Checkpoint(
+                    connection_id=connection.id, stream=STREAM, value=dict(page.checkpoint), updated_at=now()
+                )
+            )
+        new += sum(not item.duplicate for item in stored)
+    if new:
+        runtime.nudge("decide")
+    return new
+
+
+def poll_due(runtime: Runtime) -> int:
+    """Ask every connection whose time has come; a failing one is paused by itself and keeps its place."""
+    with runtime.db.write() as session:
+        names = [connection.name for connection in _claim(runtime, session)]
+    found = 0
+    for name in names:
+        try:
+            found += poll(runtime, name)
+            _went(runtime, name, None)
+        except ConnectorError as error:
+            _went(runtime, name, error)
+    return found
+
+
+def _claim(runtime: Runtime, session: Session) -> list[tables.Connection]:
+    """The connections to ask now; each is claimed for one interval, so that any number of tickers may run."""
+    due = select(tables.Connection).where(tables.Connection.enabled, tables.Connection.poll_at <= now())
+    rows = session.scalars(due.with_for_update(skip_locked=True)).all()
+    for row in rows:
+        row.poll_at = now() + dt.timedelta(seconds=runtime.settings.poll_seconds)
+    return [row for row in rows if _polls(row)]
+
+
+def _polls(connection: tables.Connection) -> bool:
+    try:
+        return issubclass(registry.find(connection.connector), Poll)
+    except ConfigError:
+        return False
+
+
+def _went(runtime: Runtime, name: str, error: ConnectorError | None) -> None:
+    with runtime.db.write() as session:
+        connection = find_connection(session, name)
+        if error is None:
+            connection.problem, connection.failures = None, 0
+            return
+        connection.problem, connection.failures = str(error), connection.failures + 1
+        wait = error.retry_after if isinstance(error, Retryable) else None
+        connection.poll_at = queue.back_off(connection.failures, retry_after=wait, cap=300)

@@ -1,0 +1,149 @@
+"""Record an outcome: the fact, its statement, and the work of telling others, in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy.orm import Session
+
+from bridge import registry, support
+from bridge.connect import WriteBack
+from bridge.domain import ids
+from bridge.domain.assets import Opening
+from bridge.flows.errors import Invalid, NotFound
+from bridge.flows.open_launch import Opened, launch_page, own_launch
+from bridge.flows.runtime import Runtime
+from bridge.store import now, tables
+from bridge.xapi import ledger
+
+
+def record(
+    runtime: Runtime,
+    launch_id: uuid.UUID,
+    *,
+    source: str,
+    verb: str,
+    completed: bool,
+    success: bool | None = None,
+    score: float | None = None,
+    occurrence: str = "",
+    occurred_at: dt.datetime | None = None,
+) -> uuid.UUID:
+    """Record what came of a launch and return the outcome's id; the same (launch, verb, occurrence) changes nothing.
+
+    ``verb`` is progressed, completed, passed or failed; ``score`` is scaled to 0..1.
+    """
+    with runtime.db.write() as session:
+        launch = session.get(tables.Launch, launch_id)
+        if launch is None:
+            raise NotFound(f"there is no launch {launch_id}")
+        outcome_id = record_in(
+            runtime,
+            session,
+            launch,
+            source=source,
+            verb=verb,
+            completed=completed,
+            success=success,
+            score=score,
+            occurrence=occurrence,
+            occurred_at=occurred_at,
+        )
+    runtime.nudge("drain")
+    runtime.nudge("write_back")
+    return outcome_id
+
+
+def record_in(
+    runtime: Runtime,
+    session: Session,
+    launch: tables.Launch,
+    *,
+    source: str,
+    verb: str,
+    completed: bool,
+    success: bool | None = None,
+    score: float | None = None,
+    occurrence: str = "",
+    occurred_at: dt.datetime | None = None,
+) -> uuid.UUID:
+    """The same within the caller's transaction; the caller nudges ``drain`` and ``write_back`` after it."""
+    at = occurred_at or now()
+    outcome_id = ids.statement_id(launch.id, verb, occurrence)
+    if session.get(tables.Outcome, outcome_id) is not None:
+        return outcome_id
+    outcome = tables.Outcome(
+        id=outcome_id,
+        launch_id=launch.id,
+        source=source,
+        verb=verb,
+        completed=completed,
+        success=success,
+        score=score,
+        occurred_at=at,
+    )
+    session.add(outcome)
+    if completed and launch.completed_at is None:
+        launch.completed_at = at
+    if success is not None:
+        launch.success = success
+    if score is not None:
+        launch.score = score
+    session.flush()
+    ledger.report(runtime, session, launch, verb, at=at, outcome=outcome)
+    if completed:
+        _write_back(session, outcome, launch.asset.connection)
+    return outcome_id
+
+
+def _write_back(session: Session, outcome: tables.Outcome, connection: tables.Connection) -> None:
+    """The LMS stays the system of record: a completion goes back to the catalogue that the asset came from."""
+    try:
+        connector = registry.find(connection.connector)
+    except Exception:  # a plugin that is gone must not lose the outcome: the admin sees it in the list of connections
+        return
+    if issubclass(connector, WriteBack):
+        session.add(tables.WriteBack(outcome_id=outcome.id, connection_id=connection.id))
+
+
+def tick(runtime: Runtime, launch_id: uuid.UUID, person_id: int, step_id: str, *, done: bool) -> Opened:
+    """Tick a step of a checklist, or take the tick back; each first tick is a "progressed" statement."""
+    with runtime.db.write() as session:
+        launch = own_launch(session, launch_id, person_id)
+        steps = {step.id for step in _steps(launch)}
+        if step_id not in steps:
+            raise Invalid("step", "this checklist has no such step")
+        ticked = (set(launch.progress) | {step_id} if done else set(launch.progress) - {step_id}) & steps
+        launch.progress = sorted(ticked)
+        if done and launch.completed_at is None:
+            share = len(ticked) / len(steps)
+            record_in(
+                runtime,
+                session,
+                launch,
+                source="checklist",
+                verb="progressed",
+                completed=False,
+                score=None,
+                occurrence=f"{share:.3f}",
+            )
+    runtime.nudge("drain")
+    return launch_page(runtime, launch_id, person_id)
+
+
+def finish(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
+    """The person says that they have read or done it; a checklist needs every step ticked."""
+    with runtime.db.read() as session:
+        launch = own_launch(session, launch_id, person_id)
+        missing = [step for step in _steps(launch) if step.id not in launch.progress]
+    if missing and launch.asset.kind == "checklist":
+        raise Invalid("steps", f"{len(missing)} steps are not ticked yet; the first is '{missing[0].text}'")
+    source = "checklist" if launch.asset.kind == "checklist" else "page"
+    record(runtime, launch_id, source=source, verb="completed", completed=True)
+    return launch_page(runtime, launch_id, person_id)
+
+
+def _steps(launch: tables.Launch) -> tuple[support.Step, ...]:
+    opening = Opening.from_json(launch.asset.opening or {"how": launch.how})
+    return support.parse(opening.text, name=launch.asset.external_id).steps if opening.text else ()

@@ -1,0 +1,232 @@
+"""Synchronise a catalogue: page by page, resumable after a kill, unchanged assets cost no write."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Select, delete, select, update
+from sqlalchemy.orm import Session
+
+from bridge import registry
+from bridge.connect import Asset, AssetPage, CatalogSource, ConfigError, ConnectorError, Opening, Unsupported
+from bridge.domain import ids
+from bridge.domain.assets import How
+from bridge.flows.identity import find_connection
+from bridge.flows.runtime import Runtime
+from bridge.store import now, tables
+
+#: A walk that wrote no page for so long is not being walked any more, and may be resumed by another worker.
+_STALE = dt.timedelta(minutes=2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a walk is; ``total`` where the system tells it."""
+
+    pages: int
+    seen: int
+    changed: int
+    retired: int
+    total: int | None
+    resumed: bool
+
+
+def _quiet(_progress: Progress) -> None:
+    """Nobody is watching."""
+
+
+def sync(
+    runtime: Runtime, connection_name: str, *, full: bool = False, progress: Callable[[Progress], None] = _quiet
+) -> Progress:
+    """Walk a catalogue and keep what it shows; what it shows no more is retired, not deleted.
+
+    Goes on where an unfinished walk stopped; ``full`` begins again. A failing page keeps what came before it, and the
+    error (a ConnectorError) names system and call.
+    """
+    with runtime.db.read() as session:
+        connection = find_connection(session, connection_name)
+    connector = runtime.connector(connection)
+    if not isinstance(connector, CatalogSource):
+        raise Unsupported(f"the connection '{connection_name}' ({connection.connector}) has no catalogue")
+    with runtime.db.write() as session:
+        run, since = _begin(session, connection, full=full)
+        resumed = run.pages > 0
+    try:
+        for page in connector.pages(since):
+            with runtime.db.write() as session:
+                run = session.get_one(tables.SyncRun, run.id)
+                _keep(session, connection, run, page)
+            progress(_progress(run, resumed))
+    except ConnectorError as error:
+        _problem(runtime, connection, run, error)
+        raise
+    with runtime.db.write() as session:
+        run = session.get_one(tables.SyncRun, run.id)
+        _finish(session, connection, run)
+    progress(_progress(run, resumed))
+    return _progress(run, resumed)
+
+
+def sync_due(runtime: Runtime) -> int:
+    """Synchronise every catalogue whose time has come; returns how many. A failing one does not stop the others."""
+    horizon = now() - dt.timedelta(hours=runtime.settings.sync_hours)
+    with runtime.db.read() as session:
+        connections = session.scalars(select(tables.Connection).where(tables.Connection.enabled)).all()
+        due = [c.name for c in connections if _has_catalogue(c) and _last(session, c) < horizon]
+    for name in due:
+        try:
+            sync(runtime, name)
+        except ConnectorError:
+            continue  # kept with its run: `flowbridge sync` and the console show it
+    return len(due)
+
+
+def _has_catalogue(connection: tables.Connection) -> bool:
+    try:
+        return issubclass(registry.find(connection.connector), CatalogSource)
+    except ConfigError:
+        return False
+
+
+def _last(session: Session, connection: tables.Connection) -> dt.datetime:
+    """When the newest walk ended, or last moved while it is still under way."""
+    run = session.scalar(_runs(connection).limit(1))
+    if run is None:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)
+    if run.error is not None:
+        return run.started_at
+    return run.finished_at or (now() if run.started_at > now() - _STALE else dt.datetime.min.replace(tzinfo=dt.UTC))
+
+
+def _runs(connection: tables.Connection) -> Select[tables.SyncRun]:
+    return (
+        select(tables.SyncRun).where(tables.SyncRun.connection_id == connection.id).order_by(tables.SyncRun.id.desc())
+    )
+
+
+def _begin(
+    session: Session, connection: tables.Connection, *, full: bool
+) -> tuple[tables.SyncRun, Mapping[str, Any] | None]:
+    last = session.scalar(_runs(connection).limit(1))
+    if last is not None and last.finished_at is None and not full:
+        last.error = None
+        return last, last.checkpoint
+    if last is not None and last.finished_at is None:
+        _forget_pages(session, last)
+        last.finished_at, last.error = now(), "begun again"
+    done = None if full else session.scalar(_runs(connection).where(tables.SyncRun.error.is_(None)).limit(1))
+    run = tables.SyncRun(connection_id=connection.id, checkpoint=done.checkpoint if done and not done.swept else None)
+    session.add(run)
+    session.flush()
+    return run, run.checkpoint
+
+
+def _keep(session: Session, connection: tables.Connection, run: tables.SyncRun, page: AssetPage) -> None:
+    assets = {asset.external_id: _opened_by(connection, asset) for asset in page.assets}
+    known = {
+        row.external_id: row
+        for row in session.execute(
+            select(tables.Asset.external_id, tables.Asset.fingerprint, tables.Asset.retired_at).where(
+                tables.Asset.connection_id == connection.id, tables.Asset.external_id.in_(assets)
+            )
+        )
+    }
+    changed = [
+        asset
+        for key, asset in assets.items()
+        if key not in known or known[key].fingerprint != asset.fingerprint() or known[key].retired_at is not None
+    ]
+    for asset in changed:
+        session.merge(_row(connection, asset))
+    retired = _retire(session, connection, page.gone)
+    session.add(tables.SyncPage(run_id=run.id, number=run.pages, external_ids=sorted(assets) if page.sweep else []))
+    run.pages += 1
+    run.seen += len(assets)
+    run.changed += len(changed)
+    run.retired += retired
+    run.total = page.total if page.total is not None else run.total
+    run.checkpoint, run.swept = dict(page.checkpoint), page.sweep
+
+
+def _opened_by(connection: tables.Connection, asset: Asset) -> Asset:
+    """Where the admin says so, a catalogue's links are opened through an LTI tool, which gets the address to show."""
+    opening = asset.opening
+    if opening is None:
+        return asset
+    if opening.how is How.LTI and not opening.tool:
+        return dataclasses.replace(asset, opening=dataclasses.replace(opening, tool=connection.name))
+    player = connection.options.get("open_with")
+    if opening.how is How.LINK and player:
+        custom = {"asset_url": opening.url, "asset_id": asset.external_id}
+        return dataclasses.replace(asset, opening=Opening.lti(tool=player, custom=custom))
+    return asset
+
+
+def _row(connection: tables.Connection, asset: Asset) -> tables.Asset:
+    return tables.Asset(
+        id=ids.asset_id(connection.name, asset.external_id),
+        connection_id=connection.id,
+        external_id=asset.external_id,
+        kind=str(asset.kind),
+        title=asset.title,
+        summary=asset.summary,
+        language=asset.language,
+        duration_seconds=asset.duration_seconds,
+        tags=list(asset.tags),
+        activity_id=asset.activity_id,
+        opening=asset.opening.to_json() if asset.opening else None,
+        fingerprint=asset.fingerprint(),
+        retired_at=None,
+        updated_at=now(),
+    )
+
+
+def _retire(session: Session, connection: tables.Connection, external_ids: tuple[str, ...] | set[str]) -> int:
+    gone = list(external_ids)
+    count = 0
+    for start in range(0, len(gone), 500):
+        result = session.execute(
+            update(tables.Asset)
+            .where(
+                tables.Asset.connection_id == connection.id,
+                tables.Asset.external_id.in_(gone[start : start + 500]),
+                tables.Asset.retired_at.is_(None),
+            )
+            .values(retired_at=now())
+            .returning(tables.Asset.id)
+        )
+        count += len(result.all())
+    return count
+
+
+def _finish(session: Session, connection: tables.Connection, run: tables.SyncRun) -> None:
+    if run.pages and run.swept:
+        pages = session.scalars(select(tables.SyncPage.external_ids).where(tables.SyncPage.run_id == run.id))
+        shown = {external_id for page in pages for external_id in page}
+        kept = session.scalars(
+            select(tables.Asset.external_id).where(
+                tables.Asset.connection_id == connection.id, tables.Asset.retired_at.is_(None)
+            )
+        )
+        run.retired += _retire(session, connection, set(kept) - shown)
+    _forget_pages(session, run)
+    run.finished_at, run.error = now(), None
+    session.get_one(tables.Connection, connection.id).problem = None
+
+
+def _forget_pages(session: Session, run: tables.SyncRun) -> None:
+    session.execute(delete(tables.SyncPage).where(tables.SyncPage.run_id == run.id))
+
+
+def _problem(runtime: Runtime, connection: tables.Connection, run: tables.SyncRun, error: ConnectorError) -> None:
+    with runtime.db.write() as session:
+        session.get_one(tables.SyncRun, run.id).error = str(error)
+        if isinstance(error, ConfigError):
+            session.get_one(tables.Connection, connection.id).problem = str(error)
+
+
+def _progress(run: tables.SyncRun, resumed: bool) -> Progress:
+    return Progress(run.pages, run.seen, run.changed, run.retired, run.total, resumed)

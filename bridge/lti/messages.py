@@ -1,0 +1,151 @@
+"""The message of a launch: the claims of the id_token (LTI Core 1.3 section 5.3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import time
+import uuid
+from typing import Any
+
+from bridge.lti import subjects, variables
+from bridge.lti.host import Host
+from bridge.lti.registrations import Tool
+from bridge.lti.vocabulary import (
+    AGS_ENDPOINT,
+    AGS_SCOPES,
+    CLAIM,
+    COURSE_SECTION,
+    LEARNER,
+    PRODUCT,
+    RESOURCE_LINK_REQUEST,
+    VERSION,
+)
+from bridge.store.tables import Launch, Person
+
+#: How long an id_token is valid, in seconds.
+LIFE_SECONDS = 300
+#: It is dated back a little: tools with a slow clock refuse what was issued "in the future" without any leeway.
+BACKDATE_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a launch happens, as the tool knows it: the context is the business system, the link the asset in it."""
+
+    context: str
+    title: str
+    resource_link: str
+
+    @classmethod
+    def of(cls, host: Host, tool: Tool, launch: Launch) -> Place:
+        system = launch.prompt.event.connection.name
+        context = subjects.context(host.vault, tool.client_id, system)
+        # An id must not be the same for two placements of one asset (LTI Core 1.3 section 5.3.5).
+        return cls(context, system, str(uuid.uuid5(launch.asset.id, context)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grades:
+    """The assignment and grade addresses of a launch; ``line_item`` only when the link has exactly one."""
+
+    line_items: str
+    line_item: str | None
+
+
+def resource_link(
+    host: Host, tool: Tool, launch: Launch, place: Place, *, nonce: str, target_link_uri: str, grades: Grades
+) -> dict[str, Any]:
+    """All claims of a resource link request for this launch."""
+    described: dict[str, dict[str, Any]] = {
+        "resource_link": {"id": place.resource_link, "title": launch.asset.title, "description": launch.asset.summary},
+        "context": {"id": place.context, "type": [COURSE_SECTION], "label": place.title, "title": place.title},
+        "launch_presentation": {
+            "document_target": "window",
+            "return_url": f"{host.settings.issuer}/lti/return/{launch.id}",
+            "locale": launch.asset.language or "en",
+        },
+    }
+    return _envelope(host, tool, launch.person, nonce) | {
+        f"{CLAIM}message_type": RESOURCE_LINK_REQUEST,
+        f"{CLAIM}target_link_uri": target_link_uri,
+        f"{CLAIM}roles": [LEARNER],
+        **{CLAIM + name: _tidy(value) for name, value in described.items()},
+        f"{CLAIM}custom": _custom(host, tool, launch, place),
+        **_endpoint(tool, grades),
+    }
+
+
+def _envelope(host: Host, tool: Tool, person: Person, nonce: str) -> dict[str, Any]:
+    at = int(time.time()) - BACKDATE_SECONDS
+    return {
+        "iss": host.settings.issuer,
+        "aud": tool.client_id,
+        "azp": tool.client_id,
+        "sub": subjects.person(host.vault, tool.client_id, person.key),
+        "iat": at,
+        "exp": at + LIFE_SECONDS,
+        "nonce": nonce,
+        **_tidy(_personal(tool, person)),
+        f"{CLAIM}version": VERSION,
+        f"{CLAIM}deployment_id": tool.deployment_id,
+        f"{CLAIM}tool_platform": platform(host),
+    }
+
+
+def _personal(tool: Tool, person: Person) -> dict[str, Any]:
+    """What says who the person is: only as far as the tool's connection allows it."""
+    claims: dict[str, Any] = {}
+    if tool.send_name:
+        names = {name: person.attributes.get(name, "") for name in ("given_name", "family_name")}
+        claims |= {"name": person.name, **names, f"{CLAIM}lis": {"person_sourcedid": person.key}}
+    if tool.send_email:
+        claims["email"] = person.email
+    return claims
+
+
+def platform(host: Host) -> dict[str, str]:
+    """The ``tool_platform`` claim."""
+    return {
+        "guid": subjects.platform(host.vault),
+        "name": PRODUCT,
+        "product_family_code": PRODUCT,
+        "version": product_version(),
+    }
+
+
+@functools.cache
+def product_version() -> str:
+    """The version of the installed program."""
+    return importlib.metadata.version("flowbridge")
+
+
+def _custom(host: Host, tool: Tool, launch: Launch, place: Place) -> dict[str, str]:
+    asset, person = launch.asset, launch.person
+    known = variables.of_launch(launch) | {
+        "User.id": subjects.person(host.vault, tool.client_id, person.key),
+        "Person.name.full": person.name if tool.send_name else "",
+        "Person.sourcedId": person.key if tool.send_name else "",
+        "Person.email.primary": person.email if tool.send_email else "",
+        "Context.id": place.context,
+        "Context.title": place.title,
+        "ResourceLink.id": place.resource_link,
+        "ResourceLink.title": asset.title,
+    }
+    custom = {**tool.custom, **(asset.opening or {}).get("custom", {})}
+    return variables.substitute(custom, known, launch.prompt.event.data)
+
+
+def _endpoint(tool: Tool, grades: Grades) -> dict[str, Any]:
+    scopes = [scope for scope in tool.scopes if scope in AGS_SCOPES]
+    if not scopes:
+        return {}
+    endpoint: dict[str, Any] = {"scope": scopes, "lineitems": grades.line_items}
+    return {AGS_ENDPOINT: endpoint | ({"lineitem": grades.line_item} if grades.line_item else {})}
+
+
+def _tidy(texts: dict[str, Any]) -> dict[str, Any]:
+    """Without white space around texts, which conformance tests refuse, and without optional texts that are empty."""
+    stripped = {key: value.strip() if isinstance(value, str) else value for key, value in texts.items()}
+    return {key: value for key, value in stripped.items() if value != ""}

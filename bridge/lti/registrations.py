@@ -1,0 +1,106 @@
+"""Tools: each is a connection of the connector ``lti_tool``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bridge import registry
+from bridge.lti.errors import LtiError
+from bridge.lti.vocabulary import SERVICE_SCOPES
+from bridge.store.tables import Asset, Connection
+
+CONNECTOR = "lti_tool"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A registered tool: what was agreed with it.
+
+    ``trusted_network`` says that an admin typed its addresses in by hand, so that they may be on a private network.
+    """
+
+    connection_id: int
+    name: str
+    client_id: str
+    deployment_id: str
+    initiate_login_uri: str
+    redirect_uris: tuple[str, ...]
+    target_link_uri: str
+    jwks_uri: str
+    jwks: Mapping[str, Any] | None
+    scopes: tuple[str, ...]
+    custom: Mapping[str, str]
+    send_name: bool
+    send_email: bool
+    trusted_network: bool
+
+    @classmethod
+    def of(cls, row: Connection) -> Self:
+        """Read the connection of a tool; its addresses stay letter by letter, because LTI compares them as strings."""
+        config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
+        return cls(
+            connection_id=row.id,
+            name=row.name,
+            client_id=config["client_id"],
+            deployment_id=config["deployment_id"],
+            initiate_login_uri=config["initiate_login_uri"],
+            redirect_uris=tuple(config["redirect_uris"]),
+            target_link_uri=config["target_link_uri"],
+            jwks_uri=config["jwks_uri"] or "",
+            jwks=config["jwks"],
+            scopes=tuple(scope for scope in SERVICE_SCOPES if scope in config["scopes"]),
+            custom=config["custom"],
+            send_name=config["send_name"],
+            send_email=config["send_email"],
+            trusted_network=not row.options.get("self_registered"),
+        )
+
+    def owns(self, url: str) -> bool:
+        """Is the address on one of the tool's own origins?"""
+        return origin(url) in {
+            origin(own) for own in (self.target_link_uri, self.initiate_login_uri, *self.redirect_uris)
+        }
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL, as a browser writes them."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def by_client_id(session: Session, client_id: str) -> Tool | None:
+    """The tool with that client id, or None: unknown, switched off, or claimed by two connections."""
+    if not client_id or "\x00" in client_id:
+        return None
+    rows = session.scalars(_tools().where(Connection.config["client_id"].as_string() == client_id)).all()
+    return Tool.of(rows[0]) if len(rows) == 1 else None
+
+
+def by_connection(session: Session, connection_id: int) -> Tool | None:
+    """The tool of a connection, or None when it is switched off or gone."""
+    row = session.scalar(_tools().where(Connection.id == connection_id))
+    return Tool.of(row) if row is not None else None
+
+
+def of_asset(session: Session, asset: Asset) -> Tool:
+    """The tool that opens an asset: the one that its opening names, else its own connection."""
+    name = (asset.opening or {}).get("tool") or asset.connection.name
+    row = session.scalar(_tools().where(Connection.name == name))
+    if row is None:
+        raise LtiError(
+            "tool_missing",
+            f"'{asset.title}' is opened by the LTI tool '{name}', which is not connected or switched off;"
+            " ask your LMS admin.",
+            status=409,
+        )
+    return Tool.of(row)
+
+
+def _tools() -> Any:
+    return select(Connection).where(Connection.connector == CONNECTOR, Connection.enabled)

@@ -1,0 +1,22 @@
+"""Names fixed by the specifications (LTI Core 1.3, https://www.imsglobal.org/spec/lti/v1p3; AGS 2.0)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLAIM: Final = "https://purl.imsglobal.org/spec/lti/claim/"
+VERSION: Final = "1.3.0"
+RESOURCE_LINK_REQUEST: Final = "LtiResourceLinkRequest"
+LEARNER: Final = "http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"
+COURSE_SECTION: Final = "http://purl.imsglobal.org/vocab/lis/v2/course#CourseSection"
+
+AGS_ENDPOINT: Final = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
+LINE_ITEM: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem"
+LINE_ITEM_READ: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly"
+RESULT_READ: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly"
+SCORE: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/score"
+AGS_SCOPES: Final = (LINE_ITEM, LINE_ITEM_READ, RESULT_READ, SCORE)
+#: Every service scope that the platform can grant.
+SERVICE_SCOPES: Final = AGS_SCOPES
+
+PRODUCT: Final = "flowbridge"

@@ -1,0 +1,96 @@
+"""Secrets: references (``env:NAME``, ``file:/path``) or sealed at rest (``encrypted:...``); never shown in clear."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from pydantic import BaseModel, SecretStr
+
+from bridge.connect.errors import ConfigError
+
+_SEALED = "encrypted:"
+_REFERENCES = ("env:", "file:", _SEALED)
+
+
+def _mentions_secret(annotation: Any) -> bool:
+    if annotation is SecretStr:
+        return True
+    is_generic = typing.get_origin(annotation) is not None or isinstance(annotation, types.UnionType)
+    return is_generic and any(_mentions_secret(part) for part in typing.get_args(annotation))
+
+
+def secret_fields(config_class: type[BaseModel]) -> frozenset[str]:
+    """The names of a configuration's fields that hold secrets."""
+    return frozenset(name for name, field in config_class.model_fields.items() if _mentions_secret(field.annotation))
+
+
+class Vault:
+    """Seals and opens secrets with one key (Fernet: AES-128-CBC with HMAC-SHA256)."""
+
+    def __init__(self, key: str) -> None:
+        self._root = hashlib.scrypt(key.encode(), salt=b"flowbridge/1", n=2**14, r=8, p=1, dklen=64)
+        self._fernet = Fernet(base64.urlsafe_b64encode(self._root[:32]))
+
+    def seal(self, clear: str) -> str:
+        return _SEALED + self._fernet.encrypt(clear.encode()).decode()
+
+    def open(self, value: str) -> str:
+        """The clear text of a reference or sealed value; raises ConfigError saying what is missing where."""
+        kind, _, rest = value.partition(":")
+        if value.startswith("env:"):
+            if rest not in os.environ:
+                raise ConfigError(f"the environment variable {rest} is not set, a secret refers to it")
+            return os.environ[rest]
+        if value.startswith("file:"):
+            try:
+                return Path(rest).read_text().strip()
+            except OSError as error:
+                raise ConfigError(f"the secret file {rest} can't be read: {error.strerror}") from None
+        if value.startswith(_SEALED):
+            try:
+                return self._fernet.decrypt(rest.encode()).decode()
+            except InvalidToken:
+                raise ConfigError(
+                    "a secret was sealed with another key; enter it again, or restore secret.key"
+                ) from None
+        raise ConfigError(f"a secret is stored in a form that is not known ({kind[:12]}); enter it again")
+
+    def derive(self, purpose: str, *parts: bytes) -> bytes:
+        """32 bytes that only this installation can make: the same for the same purpose and parts."""
+        mac = hmac.new(self._root[32:], purpose.encode(), hashlib.sha256)
+        for part in parts:
+            mac.update(len(part).to_bytes(4, "big") + part)
+        return mac.digest()
+
+    def seal_config(self, config_class: type[BaseModel], config: Mapping[str, Any]) -> dict[str, Any]:
+        """``config`` as it is stored: clear secrets sealed, references kept."""
+
+        def seal(value: Any) -> Any:
+            if isinstance(value, list):
+                return [seal(item) for item in value]
+            return value if not isinstance(value, str) or value.startswith(_REFERENCES) else self.seal(value)
+
+        return self._map(config_class, config, seal)
+
+    def open_config(self, config_class: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """``stored`` as a connector takes it: every secret in clear."""
+
+        def reveal(value: Any) -> Any:
+            if isinstance(value, list):
+                return [reveal(item) for item in value]
+            return self.open(value) if isinstance(value, str) else value
+
+        return self._map(config_class, stored, reveal)
+
+    def _map(self, config_class: type[BaseModel], config: Mapping[str, Any], change: Any) -> dict[str, Any]:
+        hidden = secret_fields(config_class)
+        return {name: change(value) if name in hidden else value for name, value in config.items()}

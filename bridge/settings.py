@@ -1,0 +1,106 @@
+"""Settings: environment ``FLOWBRIDGE_...``, secret files, ``flowbridge.toml``; one frozen object."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+EMBEDDED_BROKER = "memory://"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it and says what it takes."""
+
+
+class Settings(BaseSettings):
+    """Every setting. ``config/flowbridge.toml`` explains each one; the environment wins over the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWBRIDGE_", secrets_dir="/run/secrets" if Path("/run/secrets").is_dir() else None, frozen=True
+    )
+
+    home: Path = Field(default=Path(".flowbridge"), description="Where the embedded database and the keys live")
+    database_url: str = Field(default="", description="Empty: SQLite in `home`. Production: postgresql+psycopg://...")
+    broker_url: str = Field(default=EMBEDDED_BROKER, description="memory:// needs no server; amqp:// or redis:// do")
+    base_url: str = Field(default="", description="The public address; empty: http://host:port")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    secret_key: SecretStr | None = Field(default=None, description="Encrypts secrets at rest; empty: a file in `home`")
+    allow_private_peers: bool = Field(
+        default=False, description="May addresses that others send (key sets, registrations) be on private networks?"
+    )
+    max_body_bytes: int = Field(default=1_048_576, description="The largest request body that is read")
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    poll_seconds: float = Field(default=5.0, gt=0, description="How often business systems are asked for events")
+    sync_hours: float = Field(default=1.0, gt=0, description="How often catalogues are synchronised")
+    ticket_days: int = Field(default=30, ge=1, description="How long a launch link can be opened")
+    ticket_uses: int = Field(default=50, ge=1, description="How often a launch link can be opened")
+    session_hours: int = Field(default=12, ge=1, description="How long a sign-in lasts")
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = Path(os.environ.get("FLOWBRIDGE_CONFIG", "flowbridge.toml"))
+        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, toml)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read all sources; raises SettingsError with the setting's name and what is wrong."""
+        try:
+            return cls(**overrides)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"flowbridge.toml: {error}") from None
+        except ValidationError as error:
+            lines = [f"FLOWBRIDGE_{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in error.errors()]
+            raise SettingsError("; ".join(lines)) from None
+
+    @property
+    def database(self) -> str:
+        """The database URL that is used."""
+        return self.database_url or f"sqlite:///{(self.home / 'flowbridge.db').absolute()}"
+
+    @property
+    def issuer(self) -> str:
+        """The public address without a slash at its end; also the LTI issuer."""
+        return self.base_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def embedded_broker(self) -> bool:
+        return self.broker_url == EMBEDDED_BROKER
+
+    def encryption_key(self) -> str:
+        """The key of the secrets at rest: the setting, or a file in ``home`` that is made on first use."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        path = self.home / "secret.key"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_urlsafe(32))
+            except FileExistsError:
+                pass  # another process of the same start was quicker: its key counts
+        return path.read_text()

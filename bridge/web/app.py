@@ -1,0 +1,138 @@
+"""The web application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge.connect import ConnectorError, SignatureInvalid, UnexpectedPayload
+from bridge.flows.errors import FlowError, Invalid, NotFound
+from bridge.flows.runtime import Runtime
+from bridge.observe import logger
+from bridge.settings import Settings
+from bridge.web import api, console, health, hooks, launch, lrs, lti, pages, widget
+
+_SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none';"
+        " base-uri 'none'; frame-ancestors 'self'; form-action 'self'"
+    ),
+}
+
+
+class BodyLimit:
+    """Refuse bodies over the limit with 413, whether their length is announced or not."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdigit() or int(announced) > self.limit:
+            await self._refuse(scope, receive, send)
+            return
+        body, more = bytearray(), scope["method"] not in ("GET", "HEAD")
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limit:
+                await self._refuse(scope, receive, send)
+                return
+        first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return first.pop() if first else await receive()
+
+        await self.app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _error("too_large", f"The body is larger than {self.limit} bytes. Send less at once.")
+        await JSONResponse(body, 413, headers={"Connection": "close"})(scope, receive, send)
+
+
+def _error(code: str, message: str, field: str = "") -> dict[str, dict[str, str]]:
+    return {"error": {"code": code, "message": message, **({"field": field} if field else {})}}
+
+
+def _answer(request: Request, status: int, code: str, message: str, field: str = "") -> Response:
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api/", "/hooks/")):
+        return pages.problem(request, status, code, message)
+    return JSONResponse(_error(code, message, field), status)
+
+
+def _flow_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FlowError)
+    status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 403
+    return _answer(request, status, error.code, str(error), getattr(error, "field", ""))
+
+
+def _connector_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ConnectorError)
+    if isinstance(error, SignatureInvalid):
+        return _answer(request, 401, "signature_invalid", str(error))
+    if isinstance(error, UnexpectedPayload):
+        return _answer(request, 400, "malformed", str(error), error.field)
+    return _answer(request, 503, "connection_problem", str(error))
+
+
+def create_app(runtime: Runtime | None = None) -> FastAPI:
+    """The application; without a runtime it is made from the settings, as a server's process does."""
+    the_runtime = runtime or _from_settings()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with widget.watching(app):
+            yield
+        the_runtime.db.close()
+
+    app = FastAPI(
+        title="flowbridge",
+        version=version("flowbridge"),
+        summary="From an event at work to the help for it, and to the evidence that it helped.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.runtime = the_runtime
+    app.add_middleware(BodyLimit, limit=the_runtime.settings.max_body_bytes)
+    app.add_exception_handler(FlowError, _flow_error)
+    app.add_exception_handler(ConnectorError, _connector_error)
+    app.middleware("http")(_headers)
+    for part in (health, api, hooks, launch, lti, lrs, widget, console, pages):
+        app.include_router(part.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    return app
+
+
+async def _headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call(request)
+    for name, value in _SECURITY.items():
+        response.headers.setdefault(name, value)
+    if response.status_code >= 500:
+        logger("web").error("request failed", path=request.url.path, status=response.status_code)
+    return response
+
+
+def _from_settings() -> Runtime:
+    from workers.nudge import publisher
+
+    settings = Settings.load()
+    runtime = Runtime.start(settings)
+    runtime.nudge = publisher(settings)
+    return runtime

@@ -1,0 +1,91 @@
+"""Who calls: the signed-in person of a browser, or the program behind a credential."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import Annotated, cast
+
+from fastapi import Depends, Form, HTTPException, Request, Response
+
+from bridge.flows import identity
+from bridge.flows.errors import Refused
+from bridge.flows.identity import Caller, SignedIn
+from bridge.flows.runtime import Runtime
+
+SESSION_COOKIE = "flowbridge_session"
+
+
+def runtime_of(request: Request) -> Runtime:
+    return cast(Runtime, request.app.state.runtime)
+
+
+TheRuntime = Annotated[Runtime, Depends(runtime_of)]
+
+
+def visitor(request: Request, runtime: TheRuntime) -> SignedIn | None:
+    """The signed-in person, or None."""
+    return identity.session(runtime, request.cookies.get(SESSION_COOKIE))
+
+
+Visitor = Annotated[SignedIn | None, Depends(visitor)]
+
+
+def keep_session(response: Response, runtime: Runtime, token: str) -> None:
+    """Hand a session's token to the browser."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        token,
+        max_age=runtime.settings.session_hours * 3600,
+        httponly=True,
+        secure=runtime.settings.issuer.startswith("https:"),
+        samesite="lax",
+    )
+
+
+def same_site_form(request: Request, visitor: Visitor, csrf: Annotated[str, Form()] = "") -> SignedIn:
+    """The signed-in person who sent a form of ours: the form carries the session's own secret."""
+    if visitor is None:
+        raise Refused("Your sign-in has ended. Sign in and try again.", code="sign_in_needed")
+    if not hmac.compare_digest(visitor.csrf, csrf):
+        raise Refused("This form was not made for your present sign-in. Load the page again.", code="wrong_form")
+    return visitor
+
+
+FormSender = Annotated[SignedIn, Depends(same_site_form)]
+
+
+def basic(request: Request) -> tuple[str, str] | None:
+    """Key and secret of an ``Authorization: Basic`` header (RFC 7617), or of ``Bearer key:secret``."""
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    text = value
+    if kind.lower() == "basic":
+        try:
+            text = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    elif kind.lower() != "bearer":
+        return None
+    key, colon, secret = text.partition(":")
+    return (key, secret) if colon else None
+
+
+class Requires:
+    """A dependency: a credential with a scope, else 401 or 403 in words."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    def __call__(self, request: Request, runtime: TheRuntime) -> Caller:
+        given = basic(request)
+        caller = identity.check_credential(runtime, *given) if given else None
+        if caller is None:
+            raise HTTPException(
+                401,
+                "This needs `Authorization: Basic` with the key and secret of `flowbridge credentials create`.",
+                headers={"WWW-Authenticate": 'Basic realm="flowbridge"'},
+            )
+        if not caller.may(self.scope):
+            raise HTTPException(403, f"The credential {caller.key} lacks the scope '{self.scope}'.")
+        return caller

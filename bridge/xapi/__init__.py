@@ -1,0 +1,1 @@
+"""Experience API: building, validating, storing and forwarding statements."""

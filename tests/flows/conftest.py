@@ -1,0 +1,105 @@
+"""A small organisation: Desk sends events, Guides is the catalogue, Sam sells, two people share an address."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.domain.events import BusinessEvent, PersonRef
+from bridge.flows import configure, sync_catalogue
+from bridge.flows.runtime import Runtime
+
+SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+CONFIGURATION = """
+connections:
+  - name: desk
+    connector: webhook
+    config: {secrets: ["%(secret)s"], sign_in_secret: "a sign-in secret of thirty-two bytes", origins: ["http://desk.test"]}
+  - name: guides
+    connector: files
+    config: {path: "%(guides)s"}
+people:
+  - {key: E001, name: Sam Seller, email: sam@example.com, accounts: {desk: sam}}
+  - {key: E002, name: Priya Planner, email: priya@example.com, accounts: {desk: priya}}
+  - {key: E003, name: Twin One, email: twins@example.com}
+  - {key: E004, name: Twin Two, email: twins@example.com}
+rules:
+  - name: enterprise-pricing
+    on: desk.opportunity.created
+    when: event.data.amount > 100000
+    for: owner
+    offer: {asset: guides/pricing.md}
+    say: "Before you quote {{ event.data.customer }}, read this."
+    through: [widget]
+  - name: stakeholder-risk
+    on: desk.project.created
+    for: owner
+    offer: {search: stakeholder, kinds: [checklist]}
+    say: "Two minutes on stakeholder risk."
+    limits: {once_per: person, cool_down: 7d, skip_if_completed_within: 90d}
+"""
+
+GUIDE = """---
+title: Pricing for enterprises
+kind: guide
+duration: PT90S
+tags: [pricing]
+---
+Anchor first, {{ event.data.customer }} will ask for a discount.
+"""
+
+CHECKLIST = """---
+title: Stakeholder risk in two minutes
+kind: checklist
+duration: PT2M
+---
+- [ ] List who can say no
+- [ ] Ask each what would make them say it
+"""
+
+
+@pytest.fixture
+def guides(tmp_path: Path) -> Path:
+    folder = tmp_path / "guides"
+    folder.mkdir()
+    (folder / "pricing.md").write_text(GUIDE)
+    (folder / "stakeholders.md").write_text(CHECKLIST)
+    return folder
+
+
+def organise(runtime: Runtime, guides: Path, tmp_path: Path) -> Runtime:
+    file = tmp_path / "flowbridge.yaml"
+    file.write_text(CONFIGURATION % {"secret": SECRET, "guides": guides})
+    configure.apply(runtime, file)
+    sync_catalogue.sync(runtime, "guides")
+    return runtime
+
+
+@pytest.fixture
+def organised(runtime: Runtime, guides: Path, tmp_path: Path) -> Runtime:
+    """The organisation on SQLite."""
+    return organise(runtime, guides, tmp_path)
+
+
+@pytest.fixture
+def event() -> Callable[..., BusinessEvent]:
+    """Makes an event; every part can be replaced."""
+
+    def make(**parts: Any) -> BusinessEvent:
+        whole: dict[str, Any] = {
+            "id": "evt-1",
+            "type": "desk.opportunity.created",
+            "source": "https://desk.test",
+            "subject": "opportunity/42",
+            "time": dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
+            "data": {"amount": 250_000, "customer": "Hooli"},
+            "people": {"owner": PersonRef(id="sam", email="sam@example.com")},
+        }
+        return BusinessEvent(**{**whole, **parts})
+
+    return make

@@ -1,0 +1,13 @@
+"""Real systems from the package registries: installed once, then started per test run, clean and within seconds.
+
+`python -m tests.live.systems install` installs all of them below .live/ (or FLOWBRIDGE_LIVE_DIR).
+"""
+
+from tests.live.systems.install import InstallError, NotInstalled
+from tests.live.systems.kolibri import Kolibri
+from tests.live.systems.learning_locker import LearningLocker
+from tests.live.systems.ltijs import Ltijs
+from tests.live.systems.system import StartFailed, System
+from tests.live.systems.tryton import Tryton
+
+__all__ = ["InstallError", "Kolibri", "LearningLocker", "Ltijs", "NotInstalled", "StartFailed", "System", "Tryton"]

@@ -1,0 +1,91 @@
+"""The embedded broker: Celery's ``memory://`` inside the one worker process, which watches the database for work.
+
+Why: docs/decisions/embedded-broker.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import exists, make_url, select, text
+from sqlalchemy.orm import Session
+
+from bridge.store import Database, now, tables
+from workers.quiet import OncePerMinute
+
+POLL_SECONDS = 0.025
+RETRY_SECONDS = 1.0
+
+_TABLES: dict[str, Any] = {
+    "decide": tables.Event,
+    "deliver": tables.Delivery,
+    "drain": tables.Outbox,
+    "write_back": tables.WriteBack,
+}
+
+_log = logging.getLogger("flowbridge.watch")
+_log.addFilter(OncePerMinute())
+
+
+class Watch:
+    """Sees that others committed something, and nudges the queues that have work which is due."""
+
+    def __init__(self, db: Database, nudge: Callable[[str], None]) -> None:
+        self._db, self._nudge = db, nudge
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except Exception as error:
+                _log.warning(
+                    "The database can't be watched (%s: %s); new work is found by the beat until it can.",
+                    type(error).__name__,
+                    error,
+                )
+                self._stop.wait(RETRY_SECONDS)
+
+    def _watch(self) -> None:
+        with _version_of(self._db) as version:
+            last: object = None
+            while not self._stop.is_set():
+                # The version is read before the rows: a commit in between is seen as a change in the next round.
+                if (seen := version()) != last:
+                    with self._db.read() as session:
+                        for queue in due(session):
+                            self._nudge(queue)
+                    last = seen
+                self._stop.wait(POLL_SECONDS)
+
+
+def due(session: Session) -> list[str]:
+    """The queues that have a row which is due now."""
+    row = session.execute(select(*[exists().where(table.due_at <= now()) for table in _TABLES.values()])).one()
+    return [queue for queue, is_due in zip(_TABLES, row, strict=True) if is_due]
+
+
+@contextlib.contextmanager
+def _version_of(db: Database) -> Iterator[Callable[[], object]]:
+    """Something that differs after another connection's commit, and costs next to nothing to ask for."""
+    if db.is_sqlite:
+        # A connection of its own, outside any transaction: https://sqlite.org/pragma.html#pragma_data_version
+        with contextlib.closing(sqlite3.connect(make_url(db.url).database or "", isolation_level=None)) as watching:
+            yield lambda: watching.execute("PRAGMA data_version").fetchone()
+    else:
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # Changes when a transaction that writes begins or ends, also in the server's other databases.
+            yield lambda: connection.scalar(text("select pg_current_snapshot()::text"))
