@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,10 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from bridge import __doc__ as about
-from bridge import registry
+from bridge import registry, scaffold
 from bridge.cli_demo import demo
 from bridge.cli_serve import serve, web, worker
-from bridge.connect import ConnectorError, capabilities_of
+from bridge.connect import CAPABILITIES, ConnectorError, capabilities_of
 from bridge.documents import DocumentError
 from bridge.flows import configure, decide_prompts, identity, poll_events, report, setup, sync_catalogue
 from bridge.flows.errors import FlowError
@@ -64,8 +65,8 @@ def _runtime(*, prepare: bool = True) -> Runtime:
 
 
 def tell_first_start(first: setup.FirstStart) -> None:
-    """Say once, on the terminal and never in a log, who the first admin is."""
-    typer.echo(f"First start: sign in as {first.email} with the one-time password {first.password}", err=False)
+    """Say once who the first admin is: beside what the command writes, which may go into a file, and never in a log."""
+    typer.echo(f"First start: sign in as {first.email} with the one-time password {first.password}", err=True)
 
 
 def _fail(message: str) -> NoReturn:
@@ -157,6 +158,20 @@ def connectors(context: typer.Context) -> None:
         manifest = entry.connector.manifest
         typer.echo(f"{entry.key:12} {manifest.name}: {', '.join(capabilities_of(entry.connector))}")
         typer.echo(f"{'':12} proved: {manifest.verified} ({manifest.proof})")
+
+
+@connectors_app.command("new")
+def new_connector(
+    name: Annotated[str, typer.Argument(help="Its key: lower-case letters, digits and _, as in acme_crm")],
+    folder: Annotated[Path, typer.Option(help="Where it goes: a project of its own, or this source tree")] = Path(),
+    can: Annotated[list[str] | None, typer.Option(help=f"What it can: {', '.join(CAPABILITIES)}")] = None,
+) -> None:
+    """Write the skeleton of a connector and its test, which fails until the skeleton is filled in."""
+    for path in scaffold.new_connector(name, folder, can or scaffold.USUAL):
+        typer.echo(path)
+    if scaffold.is_ours(folder):
+        line = f'{name} = "connectors.{name}:{scaffold.class_name(name)}"'
+        typer.echo(f"Now add {line} to the entry points in pyproject.toml, and run make setup.")
 
 
 @keys_app.command("list")
@@ -254,7 +269,11 @@ def _guarded(run: Callable[[], Any]) -> None:
     except OperationalError as error:
         _exit(f"The database does not answer: {str(error.orig).strip()}. Check FLOWBRIDGE_DATABASE_URL.")
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read it has seen enough; what is still buffered must not fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _exit(f"{error.filename or 'The system'}: {error.strerror or error}")
 
 
 def _exit(message: str) -> NoReturn:

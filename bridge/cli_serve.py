@@ -9,7 +9,7 @@ import typer
 from bridge import observe
 from bridge.settings import Settings, SettingsError
 
-app = typer.Typer(add_completion=False, help="Run flowbridge.")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Run flowbridge.")
 
 
 def _settings(**overrides: object) -> Settings:

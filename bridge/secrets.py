@@ -8,7 +8,7 @@ import hmac
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ _REFERENCES = ("env:", "file:", _SEALED)
 
 
 def _mentions_secret(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return bool(secret_fields(annotation))
     if annotation is SecretStr:
         return True
     is_generic = typing.get_origin(annotation) is not None or isinstance(annotation, types.UnionType)
@@ -29,7 +31,7 @@ def _mentions_secret(annotation: Any) -> bool:
 
 
 def secret_fields(config_class: type[BaseModel]) -> frozenset[str]:
-    """The names of a configuration's fields that hold secrets."""
+    """The names of a configuration's fields that hold secrets, at any depth: all of such a field is kept secret."""
     return frozenset(name for name, field in config_class.model_fields.items() if _mentions_secret(field.annotation))
 
 
@@ -45,7 +47,7 @@ class Vault:
 
     def open(self, value: str) -> str:
         """The clear text of a reference or sealed value; raises ConfigError saying what is missing where."""
-        kind, _, rest = value.partition(":")
+        _, _, rest = value.partition(":")
         if value.startswith("env:"):
             if rest not in os.environ:
                 raise ConfigError(f"the environment variable {rest} is not set, a secret refers to it")
@@ -55,6 +57,8 @@ class Vault:
                 return Path(rest).read_text().strip()
             except OSError as error:
                 raise ConfigError(f"the secret file {rest} can't be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ConfigError(f"the secret file {rest} can't be read: it is not UTF-8 text") from None
         if value.startswith(_SEALED):
             try:
                 return self._fernet.decrypt(rest.encode()).decode()
@@ -62,7 +66,7 @@ class Vault:
                 raise ConfigError(
                     "a secret was sealed with another key; enter it again, or restore secret.key"
                 ) from None
-        raise ConfigError(f"a secret is stored in a form that is not known ({kind[:12]}); enter it again")
+        raise ConfigError("a secret is stored in a form that is not known; enter it again")
 
     def derive(self, purpose: str, *parts: bytes) -> bytes:
         """32 bytes that only this installation can make: the same for the same purpose and parts."""
@@ -73,24 +77,25 @@ class Vault:
 
     def seal_config(self, config_class: type[BaseModel], config: Mapping[str, Any]) -> dict[str, Any]:
         """``config`` as it is stored: clear secrets sealed, references kept."""
-
-        def seal(value: Any) -> Any:
-            if isinstance(value, list):
-                return [seal(item) for item in value]
-            return value if not isinstance(value, str) or value.startswith(_REFERENCES) else self.seal(value)
-
-        return self._map(config_class, config, seal)
+        return self._map(
+            config_class, config, lambda value: value if value.startswith(_REFERENCES) else self.seal(value)
+        )
 
     def open_config(self, config_class: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
         """``stored`` as a connector takes it: every secret in clear."""
+        return self._map(config_class, stored, self.open)
 
-        def reveal(value: Any) -> Any:
-            if isinstance(value, list):
-                return [reveal(item) for item in value]
-            return self.open(value) if isinstance(value, str) else value
-
-        return self._map(config_class, stored, reveal)
-
-    def _map(self, config_class: type[BaseModel], config: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    def _map(
+        self, config_class: type[BaseModel], config: Mapping[str, Any], change: Callable[[str], str]
+    ) -> dict[str, Any]:
         hidden = secret_fields(config_class)
-        return {name: change(value) if name in hidden else value for name, value in config.items()}
+        return {name: map_texts(value, change) if name in hidden else value for name, value in config.items()}
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with every text in it, in lists and maps as well, changed."""
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: map_texts(item, change) for key, item in value.items()}
+    return change(value) if isinstance(value, str) else value

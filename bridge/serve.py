@@ -38,7 +38,7 @@ HEALTHY_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 15.0
 #: A child that dies so often before anything was ever ready will not do better: say so and end.
-HOPELESS = 5
+HOPELESS = 3
 #: How long web, then worker, then all others may take to end before they are killed: together under 10 s.
 GRACE_SECONDS = (3.5, 4.0, 1.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tomllib
 from pathlib import Path
@@ -19,6 +20,10 @@ from pydantic_settings import (
 EMBEDDED_BROKER = "memory://"
 
 
+def _toml() -> Path:
+    return Path(os.environ.get("FLOWBRIDGE_CONFIG", "flowbridge.toml"))
+
+
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it and says what it takes."""
 
@@ -31,8 +36,13 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default=Path(".flowbridge"), description="Where the embedded database and the keys live")
-    database_url: str = Field(default="", description="Empty: SQLite in `home`. Production: postgresql+psycopg://...")
-    broker_url: str = Field(default=EMBEDDED_BROKER, description="memory:// needs no server; amqp:// or redis:// do")
+    # Both may hold a password, so neither is in the repr.
+    database_url: str = Field(
+        default="", repr=False, description="Empty: SQLite in `home`. Production: postgresql+psycopg://..."
+    )
+    broker_url: str = Field(
+        default=EMBEDDED_BROKER, repr=False, description="memory:// needs no server; amqp:// or redis:// do"
+    )
     base_url: str = Field(default="", description="The public address; empty: http://host:port")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -52,7 +62,16 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _no_slash(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("it is an address like https://bridge.example.com")
         return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("it begins with sqlite:/// or postgresql+psycopg://, or is empty")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -63,8 +82,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = Path(os.environ.get("FLOWBRIDGE_CONFIG", "flowbridge.toml"))
-        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, toml)
+        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, _toml())
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -72,7 +90,7 @@ class Settings(BaseSettings):
         try:
             return cls(**overrides)
         except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"flowbridge.toml: {error}") from None
+            raise SettingsError(f"{_toml()}: {error}") from None
         except ValidationError as error:
             lines = [f"FLOWBRIDGE_{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in error.errors()]
             raise SettingsError("; ".join(lines)) from None
@@ -93,14 +111,28 @@ class Settings(BaseSettings):
 
     def encryption_key(self) -> str:
         """The key of the secrets at rest: the setting, or a file in ``home`` that is made on first use."""
-        if self.secret_key is not None:
+        if self.secret_key is not None and self.secret_key.get_secret_value():
             return self.secret_key.get_secret_value()
         path = self.home / "secret.key"
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(secrets.token_urlsafe(32))
-            except FileExistsError:
-                pass  # another process of the same start was quicker: its key counts
-        return path.read_text()
+            _make_key(path)
+        key = path.read_text().strip()
+        if not key:
+            raise SettingsError(f"{path} is empty: restore it, or set FLOWBRIDGE_SECRET_KEY")
+        return key
+
+
+def _make_key(path: Path) -> None:
+    """Put a new key at ``path``, whole or not at all; where another process was quicker, its key counts."""
+    made = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()

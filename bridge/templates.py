@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-NAMES = ("event", "person", "asset")
+FIELDS = {
+    "event": ("id", "type", "source", "subject", "time", "data", "people"),
+    "person": ("key", "name", "email", "accounts", "attributes"),
+    "asset": ("title", "kind", "summary"),
+}
 LONGEST = 1_000
+#: Control characters, half surrogate pairs, and what turns the direction of reading.
+_UNSHOWN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class TemplateError(Exception):
     """A template that can't be used, or a fact that is not there; the message is for the admin."""
 
 
-_environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+class _Facts(SandboxedEnvironment):
+    """Paths lead through the facts and nothing else: ``event.data.items`` is a fact, never a method of a dict.
+
+    What the record holds as null is not there, so that nobody reads "None".
+    """
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self._fact(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return self._fact(obj, argument)
+
+    def _fact(self, obj: Any, step: Any) -> Any:
+        known = isinstance(obj, Mapping) or (isinstance(obj, list | tuple) and isinstance(step, int))
+        try:
+            found = obj[step] if known else None
+        except LookupError:
+            found = None
+        return self.undefined(hint=f"there is no '{step}' here", obj=obj, name=step) if found is None else found
+
+
+_environment = _Facts(undefined=jinja2.StrictUndefined, autoescape=False)
 #: What a sentence needs. Everything that loops or builds is left out.
 _ALLOWED = (
     nodes.Template,
@@ -46,9 +75,15 @@ def check(text: str) -> jinja2.Template:
     if len(text) > LONGEST:
         raise TemplateError(f"is longer than {LONGEST} characters")
     try:
-        tree = _environment.parse(text)
+        return _checked(text)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise TemplateError("is nested too deeply") from None
+
+
+def _checked(text: str) -> jinja2.Template:
+    tree = _environment.parse(text)
     for node in tree.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED):
             raise TemplateError(
@@ -56,16 +91,24 @@ def check(text: str) -> jinja2.Template:
             )
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             raise TemplateError(f"there is no filter '{node.name}'; there are {', '.join(sorted(_FILTERS))}")
-    unknown = sorted(meta.find_undeclared_variables(tree) - set(NAMES))
-    if unknown:
-        raise TemplateError(f"'{unknown[0]}' is not known; the names are {', '.join(NAMES)}")
+        if isinstance(node, nodes.Name) and node.name not in FIELDS:
+            raise TemplateError(f"'{node.name}' is not known; the names are {', '.join(FIELDS)}")
+        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            _check_field(node.node.name, node.attr)
     return _environment.from_string(tree)
 
 
+def _check_field(name: str, field: str) -> None:
+    fields = FIELDS.get(name, (field,))
+    if field not in fields:
+        raise TemplateError(f"'{name}.{field}' is not known; there are {', '.join(f'{name}.{f}' for f in fields)}")
+
+
 def render(text: str, **facts: Any) -> str:
-    """The text with its facts, on one paragraph's length; raises TemplateError naming a fact that is missing."""
+    """The text with its facts, as one line of plain text; raises TemplateError naming a fact that is missing."""
+    template = check(text)
     try:
-        return check(text).render(**facts).strip()[: 2 * LONGEST]
+        return " ".join(_UNSHOWN.sub("", template.render(**facts)).split())[: 2 * LONGEST]
     except jinja2.UndefinedError as error:
         raise TemplateError(str(error)) from None
     except Exception as error:

@@ -36,7 +36,6 @@ from bridge.connect import (
 SKEW = 60
 _REFUSALS = (400, 409, 413, 422)
 _SET_BY_THE_LRS = ("stored", "authority", "version")
-_DEFAULTS = (("objectType", "Agent"), ("objectType", "Activity"))
 _IN_ANY_ORDER = ("member", "attachments", "parent", "grouping", "category", "other")
 
 
@@ -237,7 +236,9 @@ def _comparable(value: Any, key: str = "") -> Any:
             for name, item in value.items()
             if name not in _SET_BY_THE_LRS and name != "definition" and (key, name) != ("verb", "display")
         }
-        return {name: item for name, item in held.items() if (name, item) not in _DEFAULTS}
+        if held.get("objectType") == ("Activity" if key == "object" else "Agent"):
+            del held["objectType"]
+        return held
     if isinstance(value, list):
         items = [_comparable(item) for item in value]
         return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if key in _IN_ANY_ORDER else items

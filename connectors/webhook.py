@@ -103,11 +103,10 @@ class Webhook(Connector[WebhookConfig], Trigger, Channel):
     def __init__(self, config: WebhookConfig, http: Http) -> None:
         super().__init__(config, http)
         self._url = str(config.url or "")
-        self._keys = tuple(secret.get_secret_value() for secret in config.secrets)
         bearer = config.bearer.get_secret_value() if config.bearer else ""
         # Some systems hand out an address whose query is the secret (Power Automate's `sig`, say).
         self._shown, _, query = self._url.partition("?")
-        self._peer = http.to(self._url, secrets=(*self._keys, bearer, query))
+        self._peer = http.to(self._url, secrets=(*self._keys(), bearer, query))
 
     def check(self) -> Health:
         works = []
@@ -124,9 +123,13 @@ class Webhook(Connector[WebhookConfig], Trigger, Channel):
         return Health(tuple(works))
 
     def verify(self, request: InboundRequest) -> None:
-        """A signature when there is one; a bearer token only where ``bearer`` is set and nothing is signed."""
-        if self._keys and (request.headers.get("webhook-signature") or not self.config.bearer):
-            verify_standard_webhook(self._keys, request.headers, request.body)
+        """A signature when there is one; a bearer token only where ``bearer`` is set and nothing is signed.
+
+        A signature covers the body and the webhook-id, and so not the ``ce-`` headers of binary mode: structured mode
+        is the better choice of a sender that has it.
+        """
+        if self.config.secrets and (request.headers.get("webhook-signature") or not self.config.bearer):
+            verify_standard_webhook(self._keys(), request.headers, request.body)
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -177,7 +180,7 @@ class Webhook(Connector[WebhookConfig], Trigger, Channel):
         if not self._url:
             raise ConfigError("this webhook connection has no `url` to send prompts to")
         body = to_structured(key, event_type, self.config.source, data, subject=subject)
-        headers = {"Content-Type": STRUCTURED, **sign_standard_webhook(self._keys[0], key, body)}
+        headers = {"Content-Type": STRUCTURED, **sign_standard_webhook(self._keys()[0], key, body)}
         answer = self._call("POST", (404, 405, 410, 415), idempotency_key=key, headers=headers, data=body)
         if answer.status_code == 410:
             raise ConfigError(f"{self._shown} answered 410: it wants no more prompts; change `url` or end this channel")
@@ -185,6 +188,9 @@ class Webhook(Connector[WebhookConfig], Trigger, Channel):
             raise ConfigError(f"{self._shown} answered {answer.status_code}: nothing takes prompts there; check `url`")
         if answer.status_code == 415:
             raise Rejected(f"{self._shown} answered 415: it does not take {STRUCTURED}")
+
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(secret.get_secret_value() for secret in self.config.secrets)
 
     def _call(self, method: str, ok: tuple[int, ...], **kwargs: Any) -> Response:
         answer = self._peer.request(method, self._url, ok=ok, **kwargs)

@@ -10,7 +10,7 @@ import datetime as dt
 from typing import Any
 
 from celery import Celery
-from kombu.entity import Exchange, Queue
+from kombu.entity import Queue
 
 from bridge.flows.runtime import QUEUES
 from bridge.settings import Settings
@@ -47,6 +47,7 @@ def make_app(settings: Settings, *, publish_only: bool = False) -> Celery:
         task_queues=[_queue(kind) for kind in KINDS],
         task_routes={kind: {"queue": queue_name(kind)} for kind in KINDS},
         task_default_queue=queue_name("housekeeping"),
+        task_default_exchange=PREFIX,
         task_create_missing_queues=False,
         task_serializer="json",
         accept_content=["json"],
@@ -72,8 +73,7 @@ def _queue(kind: str) -> Queue:
     name = queue_name(kind)
     # Other transports than RabbitMQ's ignore the arguments. One nudge that waits is as good as a thousand.
     arguments = {"x-queue-type": "quorum", "x-max-length": 1000}
-    exchange = Exchange("")  # type: ignore[no-untyped-call]
-    return Queue(name, exchange, routing_key=name, queue_arguments=arguments)  # type: ignore[no-untyped-call]
+    return Queue(name, routing_key=name, queue_arguments=arguments)  # type: ignore[no-untyped-call]
 
 
 def _transport_options(url: str) -> dict[str, Any]:

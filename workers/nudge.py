@@ -12,7 +12,7 @@ from bridge.flows.runtime import QUEUES
 from bridge.settings import Settings
 from workers.quiet import OncePerMinute
 
-DEBOUNCE_SECONDS = 0.1
+DEBOUNCE_SECONDS = 0.025
 
 _log = logging.getLogger("flowbridge.nudge")
 _log.addFilter(OncePerMinute())
@@ -22,7 +22,7 @@ def publisher(settings: Settings) -> Callable[[str], None]:
     """The ``nudge(queue)`` of a process that is no worker.
 
     It returns at once, whatever the broker does: a thread sends the messages, the first one immediately, more of the
-    same within 100 ms as one. An error is logged once a minute and forgotten, because the beat finds the row within a
+    same within 25 ms as one. An error is logged once a minute and forgotten, because the beat finds the row within a
     second. With the embedded broker there is nothing to send: the worker watches the database itself.
     """
     return _nowhere if settings.embedded_broker else Publisher(settings)

@@ -50,12 +50,9 @@ def run_worker(settings: Settings, *, concurrency: int = 2, beat: bool = False) 
     nudge = _into(app) if settings.embedded_broker else publisher(settings)
     work = Work(lambda: Runtime.start(settings), width=concurrency, nudge=nudge)
     register(app, work)
-    threads: list[Any] = []
-    if settings.embedded_broker:
-        threads.append(Watch(work.runtime.db, nudge))
-    if settings.embedded_broker or beat:
-        threads.append(EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler"))
-    _connect(work, threads)
+    watch = Watch(work.runtime.db, nudge) if settings.embedded_broker else None
+    ticker = _ticker(app) if settings.embedded_broker or beat else None
+    _connect(work, [thread for thread in (watch, ticker) if thread])
     _keep_quiet(settings)
     worker = app.Worker(
         pool_cls="threads",
@@ -67,9 +64,12 @@ def run_worker(settings: Settings, *, concurrency: int = 2, beat: bool = False) 
         without_mingle=True,
         without_heartbeat=True,
     )
+    if worker.use_eventloop:
+        # Celery looks whether it shall stop only when its event loop wakes up, which without traffic takes up to 10 s.
+        worker.timer.call_repeatedly(1.0, lambda: None)
     worker.start()
-    for thread in threads:
-        thread.stop()
+    if watch:
+        watch.stop()
     return int(worker.exitcode or 0)
 
 
@@ -118,8 +118,13 @@ def _connect(work: Work, threads: list[Any]) -> None:
 def _keep_quiet(settings: Settings) -> None:
     """Leave logging as the process has set it up, without a line for each tick."""
     signals.setup_logging.connect(lambda **_: None, weak=False)
-    # Celery's advice for root is an option that this program has not; what it warns of is pickle, and only JSON is read.
+    # To root, Celery recommends an option that this program has not; its worry is pickle, and only JSON is read.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     if settings.log_level != "DEBUG":
         logging.getLogger("celery").setLevel(logging.WARNING)
     logging.getLogger("celery.beat").addFilter(OncePerMinute())
+
+
+def _ticker(app: Celery) -> Any:
+    """A beat as a thread: without a file, because every flow knows by itself what is due."""
+    return EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler")

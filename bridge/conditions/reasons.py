@@ -23,7 +23,7 @@ def stopped(said: str) -> str:
 
 
 def explain(said: str, *, text: str, paths: tuple[Path, ...], data: Mapping[str, Any]) -> str:
-    """The engine's error `said` in the words of the condition `text`, whose `paths` lead into `data`."""
+    """The engine's error `said` in words for the admin `text`, whose `paths` lead into `data`."""
     if unbound := _UNBOUND.search(said):
         return "the person is not known yet" if unbound["name"] == "person" else f"{unbound['name']} is not there"
     if missing := _MISSING.search(said):

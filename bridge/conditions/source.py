@@ -107,7 +107,7 @@ def _paths(text: str) -> Iterator[Path]:
 
 
 def refusal(said: str, text: str) -> ConditionError:
-    """The error for what the engine said about the text, with its first complaint in the words of this page."""
+    """The error for what the engine said about the text, with its first complaint in words for the admin."""
     if "recursion" in said:
         return ConditionError("This is nested too deeply: at most 32 levels are allowed. Write it in a flatter way.")
     found = _ERROR.search(said)

@@ -41,12 +41,12 @@ def parse_cloudevents(
     headers = {name.lower(): value for name, value in headers.items()}
     kind = _media_type(headers.get("content-type", ""))
     if kind == BATCH:
-        batch = _json(body, "")
+        batch = _json(body)
         if not isinstance(batch, list):
             raise UnexpectedPayload(f"a body of the type {BATCH} must be a JSON array of events")
         return [_event(event, people_paths, f"event {number}: ") for number, event in enumerate(batch, start=1)]
     if kind == STRUCTURED:
-        return [_event(_json(body, ""), people_paths)]
+        return [_event(_json(body), people_paths)]
     if kind.startswith("application/cloudevents"):
         raise UnexpectedPayload(f"{kind} is not understood: send {STRUCTURED} or {BATCH}", field="content-type")
     if "ce-specversion" not in headers:
@@ -86,18 +86,12 @@ def _is_json(content_type: str) -> bool:
     return kind in ("", "application/json", "text/json") or kind.endswith("+json")
 
 
-def _json(body: bytes | str, field: str) -> Any:
-    """Strict JSON: UTF-8, bounded depth, and nothing that a database can't keep (NaN, infinity, NUL)."""
+def _json(body: bytes, field: str = "") -> Any:
+    """Strict JSON: UTF-8, no lone surrogates, no NaN, bounded depth."""
     try:
-        value = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise UnexpectedPayload(f"{field or 'the body'} is not JSON: {error}", field=field) from None
-    for leaf in _leaves(value):
-        if leaf in (math.inf, -math.inf) or (isinstance(leaf, str) and "\0" in leaf):
-            raise UnexpectedPayload(
-                f"{field or 'the body'} holds a NUL character or a number beyond bounds", field=field
-            )
-    return value
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -184,6 +178,9 @@ def _data(event: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict) or not _is_json(str(event.get("datacontenttype") or "")):
         raise UnexpectedPayload(f"{where}data must be a JSON object", field="data")
+    for leaf in _leaves(data):
+        if leaf in (math.inf, -math.inf) or (isinstance(leaf, str) and "\0" in leaf):  # PostgreSQL keeps neither
+            raise UnexpectedPayload(f"{where}data holds a NUL character or a number beyond bounds", field="data")
     return data
 
 

@@ -25,7 +25,8 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.datastructures import FormData
 
-from bridge.demo.records import AREAS, PEOPLE, Area, Colleague, Field, Outgoing, Record, Records
+from bridge.demo.areas import AREAS, PEOPLE, Area, Colleague, Field
+from bridge.demo.records import Outgoing, Record, Records
 from bridge.demo.sender import Sender
 
 COOKIE = "desk_session"
@@ -279,7 +280,7 @@ def ago(at: dt.datetime) -> str:
 def shown(value: Any, field: Field) -> str:
     """A field's value as its page shows it."""
     if value in (None, ""):
-        return "–"
+        return "-"
     if field.kind == "money":
         return money(value)
     if field.kind == "date":
@@ -287,7 +288,7 @@ def shown(value: Any, field: Field) -> str:
     return str(value).capitalize() if field.kind == "choice" and str(value).islower() else str(value)
 
 
-templates.env.filters |= {"ago": ago, "money": money, "shown": shown}
+templates.env.filters |= {"ago": ago, "shown": shown}
 
 _ROUTES: tuple[tuple[str, list[str], Any], ...] = (
     ("/", ["GET"], start),

@@ -1,4 +1,4 @@
-"""What Desk keeps: three kinds of records, what happened to them, and the events that others are told about."""
+"""What Desk keeps: its records, what happened to them, and the events that others are told about."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from bridge.demo.areas import AREAS, PEOPLE, Area, Colleague, State
 
 _SCHEMA = """
 create table if not exists record (
@@ -25,76 +27,10 @@ create table if not exists event (
     due_at real, attempts integer not null default 0, answer text not null default '', received_as text
 );
 """
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Colleague:
-    """Somebody who works with Desk."""
-
-    key: str
-    name: str
-    title: str
-    home: str
-
-    @property
-    def email(self) -> str:
-        return f"{self.key}@example.com"
-
-    @property
-    def initials(self) -> str:
-        return "".join(word[0] for word in self.name.split())
-
-    def as_person(self) -> dict[str, str]:
-        return {"id": self.key, "name": self.name, "email": self.email}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
-    """An input of a form; ``kind`` is text, money, date, long or choice (of values, shown with a capital letter)."""
-
-    name: str
-    label: str
-    kind: str = "text"
-    choices: tuple[str, ...] = ()
-    required: bool = True
-    hint: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class State:
-    """Where a record stands. ``event`` is what others are told when it gets there, ``action`` the button's words."""
-
-    key: str
-    label: str
-    event: str
-    action: str = ""
-    tone: str = ""
-    asks: tuple[Field, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Area:
-    """One kind of record. ``columns`` are the fields of its table.
-
-    ``state_name`` and ``number_name`` are what its state and its number are called in events.
-    """
-
-    key: str
-    one: str
-    title: str
-    prefix: str
-    lead: str
-    fields: tuple[Field, ...]
-    columns: tuple[str, ...]
-    states: tuple[State, ...]
-    state_name: str = "status"
-    number_name: str = "number"
-
-    def field(self, name: str) -> Field:
-        return next(field for field in self.fields if field.name == name)
-
-    def state(self, key: str) -> State:
-        return next(state for state in self.states if state.key == key)
+_NEW_RECORD = (
+    "insert into record (area, state, owner, data, opened_at, updated_at) values (?, ?, ?, ?, ?, ?) returning *"
+)
+_NEW_EVENT = "insert into event (id, type, subject, at, data, due_at) values (?, ?, ?, ?, ?, 0)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,104 +72,14 @@ class Outgoing:
     received_as: str | None
 
 
-PEOPLE = {
-    person.key: person
-    for person in (
-        Colleague("sam", "Sam Whitfield", "Account executive", "opportunities"),
-        Colleague("priya", "Priya Nair", "Project manager", "projects"),
-        Colleague("ravi", "Ravi Desai", "Service representative", "tickets"),
-    )
-}
+@dataclasses.dataclass(frozen=True, slots=True)
+class _What:
+    """What happened to a record, by whom; ``url`` is Desk's own address, ``before`` the state that it was in."""
 
-_OPPORTUNITIES = Area(
-    key="opportunities",
-    one="opportunity",
-    title="Opportunities",
-    prefix="OPP",
-    lead="What we may sell, to whom, and when.",
-    fields=(
-        Field("name", "Opportunity", hint="What it is about, in a few words"),
-        Field("customer", "Customer"),
-        Field("contact", "Contact"),
-        Field("amount", "Amount (USD)", "money"),
-        Field("close_date", "Expected close", "date"),
-        Field("notes", "Notes", "long", required=False),
-    ),
-    columns=("customer", "amount", "close_date"),
-    states=(
-        State("discovery", "Discovery", "stage_changed"),
-        State("qualified", "Qualified", "stage_changed"),
-        State("proposal", "Proposal", "stage_changed"),
-        State("negotiation", "Negotiation", "stage_changed"),
-        State("won", "Won", "stage_changed", tone="good"),
-        State("lost", "Lost", "stage_changed", tone="muted"),
-    ),
-    state_name="stage",
-)
-_PROJECTS = Area(
-    key="projects",
-    one="project",
-    title="Projects",
-    prefix="PRJ",
-    lead="What we deliver, and who answers for it.",
-    fields=(
-        Field("project", "Project"),
-        Field("customer", "Customer"),
-        Field("sponsor", "Sponsor", required=False, hint="Who pays for it, and decides"),
-        Field("budget", "Budget (USD)", "money"),
-        Field("start_date", "Planned start", "date"),
-        Field("goal", "Goal", "long"),
-    ),
-    columns=("customer", "sponsor", "start_date"),
-    states=(
-        State("planned", "Planned", "planned", tone="muted"),
-        State("started", "In progress", "started", "Start project"),
-        State("closed", "Closed", "closed", "Close project", tone="good"),
-    ),
-)
-_TICKETS = Area(
-    key="tickets",
-    one="ticket",
-    title="Tickets",
-    prefix="TIC",
-    lead="What customers ask, and what they are not happy with.",
-    fields=(
-        Field("subject", "Subject"),
-        Field("kind", "Kind", "choice", ("complaint", "question", "request")),
-        Field("customer", "Customer"),
-        Field("contact", "Contact", hint="Who wrote or called"),
-        Field("contract_tier", "Contract", "choice", ("platinum", "gold", "standard")),
-        Field("product", "Product", "choice", ("Atlas Planner", "Atlas Connect", "Atlas Insight")),
-        Field("severity", "Severity", "choice", ("critical", "high", "normal", "low")),
-        Field("description", "What happened", "long"),
-    ),
-    columns=("customer", "kind", "severity"),
-    states=(
-        State("open", "Open", "reopened", tone="warn"),
-        State(
-            "escalated",
-            "Escalated",
-            "escalated",
-            "Escalate",
-            tone="bad",
-            asks=(
-                Field(
-                    "reason",
-                    "Why does it need somebody else?",
-                    "choice",
-                    (
-                        "The customer asks for a manager",
-                        "The promised time has passed",
-                        "The customer may end the contract",
-                    ),
-                ),
-            ),
-        ),
-        State("solved", "Solved", "solved", "Mark as solved", tone="good"),
-    ),
-    number_name="ticket",
-)
-AREAS = {area.key: area for area in (_OPPORTUNITIES, _PROJECTS, _TICKETS)}
+    event: str
+    by: Colleague
+    url: str
+    before: str = ""
 
 
 class Records:
@@ -299,11 +145,9 @@ class Records:
         with self._open() as db:
             at = _now().isoformat()
             values = (area.key, area.states[0].key, by.key, json.dumps(data), at, at)
-            columns = "area, state, owner, data, opened_at, updated_at"
-            row = db.execute(f"insert into record ({columns}) values (?, ?, ?, ?, ?, ?) returning *", values).fetchone()
-            record = _record(row)
+            record = _record(db.execute(_NEW_RECORD, values).fetchone())
             self._note(db, record.id, by.key, f"entered this {area.one}")
-            self._tell(db, record, "created", by, url)
+            self._tell(db, record, _What("created", by, url))
         return record
 
     def move(self, record: Record, state: State, by: Colleague, asked: Mapping[str, Any], url: str) -> None:
@@ -316,26 +160,24 @@ class Records:
             )
             self._note(db, record.id, by.key, f"moved it from {record.state.label} to {state.label}")
             moved = dataclasses.replace(record, state=state, data=data)
-            self._tell(db, moved, state.event, by, url, before=record.state.key)
+            self._tell(db, moved, _What(state.event, by, url, before=record.state.key))
 
-    def _tell(
-        self, db: sqlite3.Connection, record: Record, what: str, by: Colleague, url: str, before: str = ""
-    ) -> None:
+    @staticmethod
+    def _tell(db: sqlite3.Connection, record: Record, what: _What) -> None:
         state = record.area.state_name
         data = {
             **record.data,
             record.area.number_name: record.number,
             state: record.state.key,
-            **({f"{state}_before": before} if before else {}),
+            **({f"{state}_before": what.before} if what.before else {}),
             "currency": "USD",
             "opened_at": record.opened_at.isoformat(),
-            "url": f"{url}/{record.area.key}/{record.id}",
+            "url": f"{what.url}/{record.area.key}/{record.id}",
             "owner": record.owner.name,
-            "people": {"actor": by.as_person(), "owner": record.owner.as_person()},
+            "people": {"actor": what.by.as_person(), "owner": record.owner.as_person()},
         }
-        event = (f"evt_{uuid.uuid4().hex}", f"desk.{record.area.one}.{what}", record.subject, _now().isoformat())
-        columns = "id, type, subject, at, data, due_at"
-        db.execute(f"insert into event ({columns}) values (?, ?, ?, ?, ?, 0)", (*event, json.dumps(data)))
+        event = (f"evt_{uuid.uuid4().hex}", f"desk.{record.area.one}.{what.event}", record.subject, _now().isoformat())
+        db.execute(_NEW_EVENT, (*event, json.dumps(data)))
 
     def events(self, *, due_by: float | None = None, subject: str = "") -> list[Outgoing]:
         """The newest events; with ``due_by`` (Unix time) those that wait to be sent, the oldest first."""

@@ -88,4 +88,4 @@ def _received_as(answer: requests.Response) -> str | None:
 
 
 def _pause(attempts: int) -> float:
-    return min(LONGEST_PAUSE, 0.5 * 2**attempts) * random.uniform(0.75, 1.25)  # noqa: S311
+    return min(LONGEST_PAUSE, 0.5 * 2.0**attempts) * random.uniform(0.75, 1.25)  # noqa: S311

@@ -75,7 +75,8 @@ def store(session: Session, connection: tables.Connection, events: Sequence[Busi
         return []
     insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else pg_insert
     statement = insert(tables.Event).on_conflict_do_nothing().returning(tables.Event.id)
-    new = set(session.scalars(statement, [_row(key, connection, event) for key, event in rows.items()]))
+    # In the order of their ids, so that two batches with the same events wait for each other, and never in a circle.
+    new = set(session.scalars(statement, [_row(key, connection, rows[key]) for key in sorted(rows)]))
     seen: set[uuid.UUID] = set()
     accepted = []
     for event in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from bridge.secrets import secret_fields
 from bridge.store import now, tables
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_HIDDEN = "(hidden)"
+_HIDDEN, _CHANGED = "(hidden)", "(hidden, another one)"
 
 
 def _duration(value: Any) -> Any:
@@ -138,6 +138,16 @@ class ConfigurationDoc(_Model):
     rules: list[RuleDoc] = Field(default_factory=list)
 
 
+_PARTS: Mapping[str, type[_Model]] = {
+    "connections": ConnectionDoc,
+    "options": Options,
+    "people": PersonDoc,
+    "rules": RuleDoc,
+    "offer": OfferDoc,
+    "limits": LimitsDoc,
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
     """One difference: ``action`` is add or change; ``lines`` show it, secrets hidden."""
@@ -192,10 +202,16 @@ def _parse(documents: list[Document]) -> list[tuple[Document, ConfigurationDoc]]
         try:
             parsed.append((document, ConfigurationDoc.model_validate(document.data)))
         except ValidationError as error:
-            problems += [document.at(_loc(document, e["loc"]), _words(e)) for e in error.errors()]
+            problems += [document.at(_loc(document, e["loc"]), _words(e, _known(e["loc"]))) for e in error.errors()]
     if problems:
         raise DocumentError(problems)
     return parsed
+
+
+def _known(loc: Loc) -> list[str]:
+    """The settings beside the one at ``loc``, by their names in YAML."""
+    parent = next((step for step in reversed(loc[:-1]) if isinstance(step, str)), "")
+    return [field.alias or name for name, field in _PARTS.get(parent, ConfigurationDoc).model_fields.items()]
 
 
 def _loc(document: Document, loc: Loc) -> Loc:
@@ -206,10 +222,13 @@ def _loc(document: Document, loc: Loc) -> Loc:
     return known
 
 
-def _words(error: Any) -> str:
+def _words(error: Any, known: Iterable[str]) -> str:
+    """What pydantic found, for the person who writes the file; ``known`` are the settings at that place."""
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        return "is not a known setting"
+        near = difflib.get_close_matches(str(error["loc"][-1]), list(known), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ";"
+        return f"is not a known setting{hint} the settings here are {', '.join(known)}"
     if kind == "missing":
         return "is missing"
     if kind == "string_pattern_mismatch" and error["loc"][-1] in ("name", "open_with"):
@@ -222,8 +241,10 @@ def _problems(runtime: Runtime, session: Session, parsed: list[tuple[Document, C
     connectors = {row.name: row.connector for row in session.scalars(select(tables.Connection))}
     connectors |= {item.name: item.connector for _, doc in parsed for item in doc.connections}
     seen: set[tuple[str, str]] = set()
+    mentioned = {person.key for _, doc in parsed for person in doc.people}
+    owners = select(tables.Account.issuer, tables.Account.subject, tables.Person.key).join(tables.Person)
     accounts: dict[tuple[str, str], str] = {
-        (row.issuer, row.subject): row.person.key for row in session.scalars(select(tables.Account))
+        (issuer, subject): key for issuer, subject, key in session.execute(owners) if key not in mentioned
     }
     for document, doc in parsed:
         for kind, key, items in (
@@ -247,6 +268,19 @@ def _problems(runtime: Runtime, session: Session, parsed: list[tuple[Document, C
         for number, rule in enumerate(doc.rules):
             for index, channel in enumerate(rule.through):
                 yield from _channel_problems(document, ("rules", number, "through", index), channel, connectors)
+    yield from _admin_problems(session, parsed)
+
+
+def _admin_problems(session: Session, parsed: list[tuple[Document, ConfigurationDoc]]) -> Iterator[str]:
+    """Somebody must be able to open the console, so the last admin stays one."""
+    admins = set(session.scalars(select(tables.Person.key).where(tables.Person.role == "admin")))
+    people = [(document, number, item) for document, doc in parsed for number, item in enumerate(doc.people)]
+    if not people or admins - {item.key for _, _, item in people} or any(item.role == "admin" for _, _, item in people):
+        return
+    for document, number, item in people:
+        if item.key in admins:
+            where = ("people", number, "role")
+            yield document.at(where, f"'{item.key}' is the last admin; give somebody the role 'admin' first")
 
 
 def _connection_problems(
@@ -265,7 +299,7 @@ def _connection_problems(
         config_class.model_validate(_with_stand_ins(item.config, hidden))
     except ValidationError as error:
         for e in error.errors():
-            yield document.at(_loc(document, (*where, "config", *e["loc"])), _words(e))
+            yield document.at(_loc(document, (*where, "config", *e["loc"])), _words(e, config_class.model_fields))
     player = item.options.open_with
     if player and connectors.get(player) != "lti_tool":
         tools = ", ".join(sorted(name for name, key in connectors.items() if key == "lti_tool")) or "none yet"
@@ -303,9 +337,9 @@ def _write(runtime: Runtime, session: Session, parsed: list[tuple[Document, Conf
     for _, doc in parsed:
         for connection in doc.connections:
             yield from _write_connection(runtime, session, connection)
-        session.flush()
-        for person in doc.people:
-            yield from _write_person(session, person)
+    session.flush()
+    yield from _write_people(session, [person for _, doc in parsed for person in doc.people])
+    for _, doc in parsed:
         for rule in doc.rules:
             yield from _write_rule(session, rule)
 
@@ -352,20 +386,33 @@ def _is_sealed(value: Any) -> bool:
     return all(_is_sealed(item) for item in value) if isinstance(value, list) else str(value).startswith("encrypted:")
 
 
-def _write_person(session: Session, item: PersonDoc) -> Iterator[Change]:
-    row = session.scalar(select(tables.Person).where(tables.Person.key == item.key))
-    before = _person_view(row) if row else None
-    if row is None:
-        row = tables.Person(key=item.key, attributes={}, accounts=[])
+def _write_people(session: Session, items: list[PersonDoc]) -> Iterator[Change]:
+    """All of them at once, because an account may go from one to another."""
+    keys = [item.key for item in items]
+    rows = {row.key: row for row in session.scalars(select(tables.Person).where(tables.Person.key.in_(keys)))}
+    before = {key: _person_view(row) for key, row in rows.items()}
+    changed = [item for item in items if before.get(item.key) != _person_doc_view(item)]
+    for item in changed:
+        if item.key in rows:
+            wanted = item.accounts.items()
+            rows[item.key].accounts = [a for a in rows[item.key].accounts if (a.issuer, a.subject) in wanted]
+    session.flush()
+    for item in changed:
+        row = rows.get(item.key) or tables.Person(key=item.key, attributes={}, accounts=[])
         session.add(row)
-    if before == _plain(item):
-        return
+        _write_person(row, item)
+        yield _change("person", item.key, before.get(item.key), _person_view(row))
+
+
+def _write_person(row: tables.Person, item: PersonDoc) -> None:
     row.name, row.email, row.role, row.attributes = item.name, item.email, item.role, item.attributes
-    kept = {account.issuer: account for account in row.accounts if item.accounts.get(account.issuer) == account.subject}
-    row.accounts = [
-        kept.get(issuer) or tables.Account(issuer=issuer, subject=subject) for issuer, subject in item.accounts.items()
+    row.built_in = False  # from now on it is the files that say who this is
+    kept = {account.issuer for account in row.accounts}
+    row.accounts += [
+        tables.Account(issuer=issuer, subject=subject)
+        for issuer, subject in item.accounts.items()
+        if issuer not in kept
     ]
-    yield _change("person", item.key, before, _person_view(row))
 
 
 def _write_rule(session: Session, item: RuleDoc) -> Iterator[Change]:
@@ -382,8 +429,8 @@ def _write_rule(session: Session, item: RuleDoc) -> Iterator[Change]:
     yield _change("rule", item.name, before, _rule_view(row))
 
 
-def _plain(item: BaseModel) -> dict[str, Any]:
-    return item.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True, mode="json")
+def _person_doc_view(item: PersonDoc) -> dict[str, Any]:
+    return item.model_dump(exclude_defaults=True, mode="json")
 
 
 def _connection_view(row: tables.Connection) -> dict[str, Any]:
@@ -420,13 +467,22 @@ def _rule_view(row: tables.Rule) -> dict[str, Any]:
 def _change(
     kind: str, name: str, before: dict[str, Any] | None, after: dict[str, Any], hidden: frozenset[str] = frozenset()
 ) -> Change:
-    old, new = (_shown(view, hidden) if view else [] for view in (before, after))
+    old = _shown(before, hidden) if before else []
+    new = _shown(after, hidden, before or after)
     lines = [line for line in difflib.ndiff(old, new) if line[0] in "+-"]
     return Change("change" if before else "add", kind, name, tuple(lines))
 
 
-def _shown(view: dict[str, Any], hidden: frozenset[str]) -> list[str]:
-    config = {key: _HIDDEN if key in hidden else value for key, value in view.get("config", {}).items()}
+def _shown(view: dict[str, Any], hidden: frozenset[str], before: Mapping[str, Any] | None = None) -> list[str]:
+    """The view as YAML lines; a secret is hidden, but not that it is another one than ``before``."""
+    old = (before or view).get("config", {})
+
+    def show(key: str, value: Any) -> Any:
+        if key not in hidden:
+            return value
+        return _HIDDEN if old.get(key, value) == value else _CHANGED
+
+    config = {key: show(key, value) for key, value in view.get("config", {}).items()}
     return _dump({**view, "config": config} if config else view).splitlines()
 
 

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bridge import conditions, templates
@@ -15,6 +16,7 @@ from bridge.domain.prompts import Reason
 from bridge.domain.rules import OncePer, Rule
 from bridge.flows import catalogue, rules
 from bridge.flows.runtime import Runtime
+from bridge.observe import logger
 from bridge.store import now, queue, tables
 
 BATCH = 100
@@ -35,11 +37,25 @@ def decide(runtime: Runtime) -> int:
         _, events = queue.claim(session, tables.Event, limit=BATCH, lease_seconds=LEASE_SECONDS)
     delivered = False
     for event in events:
-        with runtime.db.write() as session:
-            delivered |= decide_on(session, session.get_one(tables.Event, event.id))
+        try:
+            with runtime.db.write() as session:
+                delivered |= decide_on(session, session.get_one(tables.Event, event.id))
+        except DBAPIError:
+            raise
+        except Exception as error:
+            # An event that nobody can decide on, for whatever reason, must not keep those behind it waiting.
+            logger("decide").exception("an event could not be decided", event=str(event.id))
+            _put_back(runtime, event, error)
     if delivered:
         runtime.nudge("deliver")
     return len(events)
+
+
+def _put_back(runtime: Runtime, event: tables.Event, error: Exception) -> None:
+    row, problem = tables.Event, f"{type(error).__name__}: {error}"
+    with runtime.db.write() as session:
+        later = {"due_at": queue.back_off(event.attempts), "lease": None, "error": problem}
+        session.execute(update(row).where(row.id == event.id, row.decided_at.is_(None)).values(later))
 
 
 def decide_on(session: Session, event: tables.Event) -> bool:
@@ -52,7 +68,7 @@ def decide_on(session: Session, event: tables.Event) -> bool:
         .order_by(tables.Rule.name)
     ).all()
     offered = [_decide(session, event, row) for row in found]
-    event.decided_at, event.due_at, event.lease = now(), None, None
+    event.decided_at, event.due_at, event.lease, event.error = now(), None, None, None
     return any(offered)
 
 
@@ -143,7 +159,7 @@ def _has_other_account(person: tables.Person, issuer: str, account_id: str) -> b
 def _condition(rule: Rule, facts: Mapping[str, Any], person: tables.Person | _No) -> None:
     known = not isinstance(person, _No)
     verdict = conditions.compile(rule.when).evaluate(
-        event=facts, person=person_facts(person) if isinstance(person, tables.Person) else {}, now=now()
+        event=facts, person=person_facts(person) if isinstance(person, tables.Person) else None, now=now()
     )
     match verdict:
         case conditions.Matched():

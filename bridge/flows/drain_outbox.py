@@ -9,16 +9,18 @@ tells the admin, and only a single statement that is refused by itself is set as
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import os
+import secrets
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Text, and_, delete, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, delete, exists, literal, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -40,6 +42,7 @@ CALL_SECONDS = 20.0
 #: A destination that asks for more patience than this is asked again after it, in seconds.
 LONGEST_PAUSE = 86_400.0
 _LONGEST_WORDS = 2000
+_NO_WAIT_FOR_DISK = text("set local synchronous_commit to off")
 
 
 class _Waiting(NamedTuple):
@@ -138,28 +141,26 @@ class _Batch:
     rows: list[_Waiting] = dataclasses.field(default_factory=list)
     settled: int = 0
     _sink: StatementSink | None = None
-    _token: str = ""
+    _token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
     _leased_until: float = 0.0
 
     def claim(self, sink: StatementSink) -> None:
-        """Take what is due, while the destination is open, and read its bytes."""
+        """Take what is due, with its bytes, while the destination is open: one transaction, so nobody else has it."""
         self._sink, self._leased_until = sink, time.monotonic() + LEASE_SECONDS
-        still_open = exists().where(Connection.id == self.destination.id, _open())
-        ours = and_(Outbox.connection_id == self.destination.id, still_open)
-        with self.runtime.db.write() as session:
-            self._token, claimed = queue.claim(session, Outbox, limit=BATCH, lease_seconds=LEASE_SECONDS, where=ours)
-        if claimed:
-            self.rows = self._read([row.statement_seq for row in claimed])
-
-    def _read(self, numbers: list[int]) -> list[_Waiting]:
-        row = Statement
-        wanted = select(row.seq, row.id, row.payload, row.timestamp, row.launch_id).where(row.seq.in_(numbers))
-        with self.runtime.db.read() as session:
-            found = session.execute(wanted.order_by(row.seq)).all()
-        return [
+        row, to = Statement, self.destination.id
+        still_open = exists().where(Connection.id == to, _open())
+        due = select(row.seq, row.id, row.payload, row.timestamp, row.launch_id).join(Outbox)
+        due = due.where(Outbox.connection_id == to, Outbox.due_at <= now(), still_open).order_by(Outbox.due_at)
+        with self._write() as session:
+            found = session.execute(due.limit(BATCH).with_for_update(of=Outbox, skip_locked=True)).all()
+            if found:
+                lease = {"lease": self._token, "due_at": now() + dt.timedelta(seconds=LEASE_SECONDS)}
+                these = Outbox.statement_seq.in_([seq for seq, *_ in found])
+                session.connection().execute(update(Outbox).where(Outbox.connection_id == to, these).values(lease))
+        self.rows = sorted(
             _Waiting(seq, payload if launch_id else lrs.forwarded(payload, statement_id, timestamp))
             for seq, statement_id, payload, timestamp, launch_id in found
-        ]
+        )
 
     def send(self, rows: Sequence[_Waiting]) -> None:
         """Send these rows; where they are refused, their halves, down to the single ones at fault."""
@@ -200,26 +201,44 @@ class _Batch:
         if len(still_ours) < len(self.rows) - self.settled:
             raise _GiveBack
 
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[Session]:
+        """A transaction that a crash may lose: its rows are due again then, and a repeat is absorbed by its id."""
+        with self.runtime.db.write() as session:
+            if not self.runtime.db.is_sqlite:
+                session.execute(_NO_WAIT_FOR_DISK)
+            yield session
+
     def _held(self) -> ColumnElement[bool]:
         return and_(Outbox.connection_id == self.destination.id, queue.held(Outbox, self._token))
 
     def _delivered(self, numbers: list[int]) -> None:
         """Note that the destination has these. Unfenced: it has them, whoever holds the rows by now."""
         these = and_(Outbox.connection_id == self.destination.id, Outbox.statement_seq.in_(numbers))
-        with self.runtime.db.write() as session:
-            _note(session, these, "delivered", None)
-            session.execute(delete(Outbox).where(these), execution_options={"synchronize_session": False})
+        with self._write() as session:
+            self._note(session, numbers, "delivered")
+            session.connection().execute(delete(Outbox).where(these))
         self.settled += len(numbers)
 
     def _set_aside(self, number: int, error: Rejected) -> None:
         """Note that the destination refuses this one by itself, in its own words; only who holds the row may."""
-        this = and_(self._held(), Outbox.statement_seq == number)
         words = str(error) if error.detail in str(error) else f"{error}: {error.detail}"
+        ours = delete(Outbox).where(self._held(), Outbox.statement_seq == number).returning(Outbox.statement_seq)
         with self.runtime.db.write() as session:
-            _note(session, this, "rejected", words[:_LONGEST_WORDS])
-            session.execute(delete(Outbox).where(this), execution_options={"synchronize_session": False})
-        self.settled += 1
-        logger("drain").warning("statement rejected", connection=self.destination.name, seq=number)
+            mine = [row.statement_seq for row in session.connection().execute(ours)]
+            self._note(session, mine, "rejected", words[:_LONGEST_WORDS])
+        self.settled += len(mine)
+        for seq in mine:
+            logger("drain").warning("statement rejected", connection=self.destination.name, seq=seq, why=str(error))
+
+    def _note(self, session: Session, numbers: list[int], state: str, error: str | None = None) -> None:
+        """Write receipts; the newest word counts."""
+        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        word = {"state": literal(state), "error": literal(error, Text()), "settled_at": literal(now(), Utc())}
+        rows = select(Statement.seq, literal(self.destination.id), *word.values()).where(Statement.seq.in_(numbers))
+        receipt = insert(StatementReceipt).from_select(["statement_seq", "connection_id", *word], rows)
+        keys = [StatementReceipt.statement_seq, StatementReceipt.connection_id]
+        session.connection().execute(receipt.on_conflict_do_update(index_elements=keys, set_=word))
 
     def release(self) -> None:
         """Give back what was not settled, each row in its old place."""
@@ -227,27 +246,16 @@ class _Batch:
             return
         place = select(Statement.stored).where(Statement.seq == Outbox.statement_seq).scalar_subquery()
         with self.runtime.db.write() as session:
-            session.execute(
-                update(Outbox).where(self._held()).values(lease=None, due_at=place),
-                execution_options={"synchronize_session": False},
-            )
-
-
-def _note(session: Session, which: ColumnElement[bool], state: str, error: str | None) -> None:
-    """Write the receipts of outbox rows; the newest word counts."""
-    receipt = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    values = {"state": literal(state), "error": literal(error, Text()), "settled_at": literal(now(), Utc())}
-    rows = select(Outbox.statement_seq, Outbox.connection_id, *values.values()).where(which)
-    written = receipt(StatementReceipt).from_select(["statement_seq", "connection_id", *values], rows)
-    keys = [StatementReceipt.statement_seq, StatementReceipt.connection_id]
-    session.execute(written.on_conflict_do_update(index_elements=keys, set_=values))
+            session.connection().execute(update(Outbox).where(self._held()).values(lease=None, due_at=place))
 
 
 def _pause(runtime: Runtime, destination: Connection, error: Retryable) -> None:
     """Leave the destination alone for as long as it asks, else for longer each time; its rows keep their places."""
     failures = destination.failures + 1
     asked = None if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
-    until = queue.back_off(failures, retry_after=asked)
+    with runtime.db.read() as session:  # another worker may have been told to wait for longer
+        already = session.scalar(select(Connection.paused_until).where(Connection.id == destination.id))
+    until = max(queue.back_off(failures, retry_after=asked), already or now())
     logger("drain").warning("destination paused", connection=destination.name, until=until.isoformat(), why=str(error))
     _change(runtime, destination, failures=failures, paused_until=until)
 

@@ -12,6 +12,7 @@ import datetime as dt
 import uuid
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bridge import support
@@ -61,17 +62,22 @@ class Opened:
 
 
 def ticket_for(runtime: Runtime, prompt_id: uuid.UUID) -> str:
-    """The ticket of a prompt: the same each time, 192 bits that only this installation can make."""
+    """The ticket of a prompt: the same each time, 192 bits that only this installation can make.
+
+    Who asks for it is the place where the prompt is shown, so one that is over begins anew, unless it was taken back.
+    """
     ticket = base64.urlsafe_b64encode(runtime.vault.derive("ticket", prompt_id.bytes)[:24]).decode()
-    with runtime.db.write() as session:
-        if session.get(tables.Ticket, token_hash(ticket)) is None:
-            row = tables.Ticket(
-                token_hash=token_hash(ticket),
-                prompt_id=prompt_id,
-                expires_at=now() + dt.timedelta(days=runtime.settings.ticket_days),
-                uses_left=runtime.settings.ticket_uses,
-            )
-            session.add(row)
+    with runtime.db.read() as session:
+        row = session.get(tables.Ticket, token_hash(ticket))
+    if row is None or (row.revoked_at is None and (row.expires_at <= now() or row.uses_left <= 0)):
+        fresh = {
+            "expires_at": now() + dt.timedelta(days=runtime.settings.ticket_days),
+            "uses_left": runtime.settings.ticket_uses,
+        }
+        with runtime.db.write() as session:
+            insert = (sqlite if runtime.db.is_sqlite else postgresql).insert(tables.Ticket)
+            made = insert.values(token_hash=token_hash(ticket), prompt_id=prompt_id, **fresh)
+            session.execute(made.on_conflict_do_update(index_elements=["token_hash"], set_=fresh))
     return ticket
 
 
@@ -166,9 +172,9 @@ def launch_page(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opene
         return _opened(own_launch(session, launch_id, person_id))
 
 
-def own_launch(session: Session, launch_id: uuid.UUID, person_id: int) -> tables.Launch:
+def own_launch(session: Session, launch_id: uuid.UUID, person_id: int, *, lock: bool = False) -> tables.Launch:
     """A launch of this person; raises NotFound."""
-    launch = session.get(tables.Launch, launch_id)
+    launch = session.get(tables.Launch, launch_id, with_for_update=lock)
     if launch is None or launch.person_id != person_id:
         raise NotFound("there is no such launch for you")
     return launch
@@ -182,9 +188,21 @@ def _opened(launch: tables.Launch) -> Opened:
         return dataclasses.replace(opened, url=opening.url)
     if opening.how is How.LTI:
         return opened
-    filled = support.fill(support.parse(opening.text, name=asset.external_id), _facts(launch))
+    filled = help_of(launch)
     steps = tuple(Step(step.id, step.text, step.id in launch.progress) for step in filled.steps)
-    return dataclasses.replace(opened, html=support.render(filled), steps=steps)
+    return dataclasses.replace(opened, html=support.render(filled, ticked=launch.progress), steps=steps)
+
+
+def help_of(launch: tables.Launch) -> support.Filled:
+    """The inline help of a launch, filled with the facts of its event; raises Refused where it can't be shown now."""
+    text = Opening.from_json(launch.asset.opening or {"how": launch.how}).text
+    try:
+        return support.fill(support.parse(text, name=launch.asset.external_id), _facts(launch))
+    except support.SupportError as error:
+        raise Refused(
+            f"'{launch.asset.title}' can't be shown at the moment ({error}). Tell your LMS admin.",
+            code="asset_unreadable",
+        ) from None
 
 
 def _facts(launch: tables.Launch) -> dict[str, object]:

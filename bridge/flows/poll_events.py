@@ -12,6 +12,7 @@ from bridge.connect import ConfigError, ConnectorError, Poll, Retryable, Unsuppo
 from bridge.flows import accept_event
 from bridge.flows.identity import find_connection
 from bridge.flows.runtime import Runtime
+from bridge.observe import logger
 from bridge.store import now, queue, tables
 
 STREAM = "events"
@@ -34,9 +35,10 @@ def poll(runtime: Runtime, connection_name: str) -> int:
                     connection_id=connection.id, stream=STREAM, value=dict(page.checkpoint), updated_at=now()
                 )
             )
-        new += sum(not item.duplicate for item in stored)
-    if new:
-        runtime.nudge("decide")
+        found = sum(not item.duplicate for item in stored)
+        if found:
+            runtime.nudge("decide")
+        new += found
     return new
 
 
@@ -51,6 +53,10 @@ def poll_due(runtime: Runtime) -> int:
             _went(runtime, name, None)
         except ConnectorError as error:
             _went(runtime, name, error)
+        except Exception as error:
+            # A connector's own fault must not keep the other systems from being asked.
+            logger("poll").exception("a connector failed", connection=name)
+            _went(runtime, name, ConnectorError(f"the connector failed ({type(error).__name__}); see the log"))
     return found
 
 

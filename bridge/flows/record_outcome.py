@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from bridge import registry, support
 from bridge.connect import WriteBack
 from bridge.domain import ids
-from bridge.domain.assets import Opening
-from bridge.flows.errors import Invalid, NotFound
-from bridge.flows.open_launch import Opened, launch_page, own_launch
+from bridge.domain.assets import How
+from bridge.flows.errors import Invalid, NotFound, Refused
+from bridge.flows.open_launch import Opened, help_of, launch_page, own_launch
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.xapi import ledger
@@ -35,7 +35,7 @@ def record(
     ``verb`` is progressed, completed, passed or failed; ``score`` is scaled to 0..1.
     """
     with runtime.db.write() as session:
-        launch = session.get(tables.Launch, launch_id)
+        launch = session.get(tables.Launch, launch_id, with_for_update=True)
         if launch is None:
             raise NotFound(f"there is no launch {launch_id}")
         outcome_id = record_in(
@@ -110,7 +110,7 @@ def _write_back(session: Session, outcome: tables.Outcome, connection: tables.Co
 def tick(runtime: Runtime, launch_id: uuid.UUID, person_id: int, step_id: str, *, done: bool) -> Opened:
     """Tick a step of a checklist, or take the tick back; each first tick is a "progressed" statement."""
     with runtime.db.write() as session:
-        launch = own_launch(session, launch_id, person_id)
+        launch = own_launch(session, launch_id, person_id, lock=True)  # two ticks at once must both count
         steps = {step.id for step in _steps(launch)}
         if step_id not in steps:
             raise Invalid("step", "this checklist has no such step")
@@ -136,6 +136,11 @@ def finish(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
     """The person says that they have read or done it; a checklist needs every step ticked."""
     with runtime.db.read() as session:
         launch = own_launch(session, launch_id, person_id)
+        if launch.how != How.INLINE:
+            raise Refused(
+                f"'{launch.asset.title}' says itself when it is completed: open your prompt and finish it there.",
+                code="not_by_hand",
+            )
         missing = [step for step in _steps(launch) if step.id not in launch.progress]
     if missing and launch.asset.kind == "checklist":
         raise Invalid("steps", f"{len(missing)} steps are not ticked yet; the first is '{missing[0].text}'")
@@ -145,5 +150,4 @@ def finish(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
 
 
 def _steps(launch: tables.Launch) -> tuple[support.Step, ...]:
-    opening = Opening.from_json(launch.asset.opening or {"how": launch.how})
-    return support.parse(opening.text, name=launch.asset.external_id).steps if opening.text else ()
+    return help_of(launch).steps if launch.how == How.INLINE else ()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from bridge.domain.rules import WIDGET
 from bridge.flows.errors import NotFound
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
+
+#: A transaction that is committed, or a score that arrives, so much later than its time is still seen at once.
+_AROUND = dt.timedelta(minutes=5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,9 +85,14 @@ def _shown(prompt: tables.Prompt, asset: tables.Asset, done: bool) -> ShownPromp
 def latest(runtime: Runtime) -> str:
     """A cheap cursor that changes whenever a widget somewhere has something new to show."""
     with runtime.db.read() as session:
-        created = session.scalar(select(func.max(tables.Prompt.created_at)))
-        completed = session.scalar(select(func.max(tables.Launch.completed_at)))
-    return f"{created}|{completed}"
+        return f"{_newest(session, tables.Prompt.created_at)}|{_newest(session, tables.Launch.completed_at)}"
+
+
+def _newest(session: Session, time: InstrumentedAttribute[Any]) -> str:
+    """The newest time and how many there are just before it: rows are not committed in the order of their times."""
+    last = session.scalar(select(func.max(time)))
+    count = session.scalar(select(func.count(time)).where(time > last - _AROUND)) if last else 0
+    return f"{last}/{count}"
 
 
 def mark_shown(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> None:

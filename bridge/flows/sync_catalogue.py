@@ -10,12 +10,15 @@ from typing import Any
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
-from bridge import registry
+from bridge import registry, support
 from bridge.connect import Asset, AssetPage, CatalogSource, ConfigError, ConnectorError, Opening, Unsupported
 from bridge.domain import ids
 from bridge.domain.assets import How
+from bridge.flows.connection_problem import forget_problem, note_problem
+from bridge.flows.errors import Refused
 from bridge.flows.identity import find_connection
 from bridge.flows.runtime import Runtime
+from bridge.observe import logger
 from bridge.store import now, tables
 
 #: A walk that wrote no page for so long is not being walked any more, and may be resumed by another worker.
@@ -57,17 +60,26 @@ def sync(
     try:
         for page in connector.pages(since):
             with runtime.db.write() as session:
-                run = session.get_one(tables.SyncRun, run.id)
+                run = _still_ours(session, run)
                 _keep(session, connection, run, page)
             progress(_progress(run, resumed))
     except ConnectorError as error:
         _problem(runtime, connection, run, error)
         raise
     with runtime.db.write() as session:
-        run = session.get_one(tables.SyncRun, run.id)
+        run = _still_ours(session, run)
         _finish(session, connection, run)
+    forget_problem(runtime, connection)
     progress(_progress(run, resumed))
     return _progress(run, resumed)
+
+
+def _still_ours(session: Session, run: tables.SyncRun) -> tables.SyncRun:
+    """The run as it is now, locked; raises Refused where another process has walked on, or begun again, meanwhile."""
+    found = session.get_one(tables.SyncRun, run.id, with_for_update=True)
+    if found.finished_at is not None or found.pages != run.pages:
+        raise Refused("another process synchronises this catalogue at the moment; let it finish", code="sync_under_way")
+    return found
 
 
 def sync_due(runtime: Runtime) -> int:
@@ -79,8 +91,12 @@ def sync_due(runtime: Runtime) -> int:
     for name in due:
         try:
             sync(runtime, name)
-        except ConnectorError:
+        except (ConnectorError, Refused):
             continue  # kept with its run: `flowbridge sync` and the console show it
+        except Exception as error:
+            # A connector's own fault must not keep the other catalogues from being walked.
+            logger("sync").exception("a connector failed", connection=name)
+            _failed(runtime, name, f"the connector failed ({type(error).__name__}); see the log")
     return len(due)
 
 
@@ -112,7 +128,7 @@ def _begin(
 ) -> tuple[tables.SyncRun, Mapping[str, Any] | None]:
     last = session.scalar(_runs(connection).limit(1))
     if last is not None and last.finished_at is None and not full:
-        last.error = None
+        last.error, last.started_at = None, now()
         return last, last.checkpoint
     if last is not None and last.finished_at is None:
         _forget_pages(session, last)
@@ -177,11 +193,23 @@ def _row(connection: tables.Connection, asset: Asset) -> tables.Asset:
         duration_seconds=asset.duration_seconds,
         tags=list(asset.tags),
         activity_id=asset.activity_id,
-        opening=asset.opening.to_json() if asset.opening else None,
+        opening=asset.opening.to_json() if asset.opening and _readable(connection, asset) else None,
         fingerprint=asset.fingerprint(),
         retired_at=None,
         updated_at=now(),
     )
+
+
+def _readable(connection: tables.Connection, asset: Asset) -> bool:
+    """Whether inline help can be shown; where it can't, the asset is listed, never offered, and the log says why."""
+    if asset.opening is None or asset.opening.how is not How.INLINE:
+        return True
+    try:
+        support.parse(asset.opening.text, name=asset.external_id)
+    except support.SupportError as error:
+        logger("sync").warning("help that can't be shown", connection=connection.name, problem=str(error))
+        return False
+    return True
 
 
 def _retire(session: Session, connection: tables.Connection, external_ids: tuple[str, ...] | set[str]) -> int:
@@ -203,7 +231,8 @@ def _retire(session: Session, connection: tables.Connection, external_ids: tuple
 
 
 def _finish(session: Session, connection: tables.Connection, run: tables.SyncRun) -> None:
-    if run.pages and run.swept:
+    # A walk from the start that showed no page at all showed an empty catalogue; a feed of changes then had none.
+    if run.swept and (run.pages or run.checkpoint is None):
         pages = session.scalars(select(tables.SyncPage.external_ids).where(tables.SyncPage.run_id == run.id))
         shown = {external_id for page in pages for external_id in page}
         kept = session.scalars(
@@ -214,7 +243,6 @@ def _finish(session: Session, connection: tables.Connection, run: tables.SyncRun
         run.retired += _retire(session, connection, set(kept) - shown)
     _forget_pages(session, run)
     run.finished_at, run.error = now(), None
-    session.get_one(tables.Connection, connection.id).problem = None
 
 
 def _forget_pages(session: Session, run: tables.SyncRun) -> None:
@@ -223,9 +251,18 @@ def _forget_pages(session: Session, run: tables.SyncRun) -> None:
 
 def _problem(runtime: Runtime, connection: tables.Connection, run: tables.SyncRun, error: ConnectorError) -> None:
     with runtime.db.write() as session:
-        session.get_one(tables.SyncRun, run.id).error = str(error)
-        if isinstance(error, ConfigError):
-            session.get_one(tables.Connection, connection.id).problem = str(error)
+        found = session.get_one(tables.SyncRun, run.id)
+        if found.finished_at is None:
+            found.error = str(error)
+    if isinstance(error, ConfigError):
+        note_problem(runtime, connection.id, str(error))
+
+
+def _failed(runtime: Runtime, name: str, problem: str) -> None:
+    with runtime.db.write() as session:
+        run = session.scalar(_runs(find_connection(session, name)).limit(1))
+        if run is not None and run.finished_at is None:
+            run.error = problem
 
 
 def _progress(run: tables.SyncRun, resumed: bool) -> Progress:

@@ -53,7 +53,7 @@ def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uui
         context=place.context,
         resource_link_id=place.resource_link,
         asset_id=launch.asset_id,
-        label=launch.asset.title,
+        label=launch.asset.title.strip(),
         score_maximum=MAXIMUM,
         resource_id="",
         tag="",

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bridge import registry
+from bridge.connect import ConfigError
 from bridge.lti.errors import LtiError
 from bridge.lti.vocabulary import SERVICE_SCOPES
 from bridge.store.tables import Asset, Connection
@@ -42,8 +44,12 @@ class Tool:
 
     @classmethod
     def of(cls, row: Connection) -> Self:
-        """Read the connection of a tool; its addresses stay letter by letter, because LTI compares them as strings."""
-        config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
+        """Read the connection of a tool, its addresses letter by letter; raises ConfigError naming what is wrong."""
+        try:
+            config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
+        except ValidationError as error:
+            wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False))
+            raise ConfigError(f"the LTI tool '{row.name}' is set up wrongly: {wrong}; an admin has to correct it") from None
         return cls(
             connection_id=row.id,
             name=row.name,

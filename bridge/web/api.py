@@ -62,7 +62,7 @@ def get_prompts(
     offered: Annotated[bool | None, Query(description="Only prompts (true) or only decisions against one")] = None,
 ) -> dict[str, Any]:
     """Decisions, newest first, each with its reason."""
-    return {"prompts": trace.decisions(runtime, limit=limit, before=before, offered=offered)}
+    return {"prompts": trace.decisions(runtime, limit=limit, before=_aware(before), offered=offered)}
 
 
 @router.get("/assets", dependencies=[Depends(Requires("assets:read"))])
@@ -93,4 +93,10 @@ def get_completions(
 
 
 def _aware(value: dt.datetime | None) -> dt.datetime | None:
-    return value.replace(tzinfo=dt.UTC) if value is not None and value.tzinfo is None else value
+    """The time in UTC, which it is taken to be in where it names no zone."""
+    if value is None:
+        return None
+    try:
+        return value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
+    except OverflowError:
+        raise Invalid("time", "lies beyond the years 1 to 9999") from None

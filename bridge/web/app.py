@@ -8,9 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import DataError
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.connect import ConnectorError, SignatureInvalid, UnexpectedPayload
@@ -41,7 +44,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdigit() or int(announced) > self.limit:
+        if not announced.isdecimal() or int(announced) > self.limit:
             await self._refuse(scope, receive, send)
             return
         body, more = bytearray(), scope["method"] not in ("GET", "HEAD")
@@ -91,6 +94,46 @@ def _connector_error(request: Request, error: Exception) -> Response:
     return _answer(request, 503, "connection_problem", str(error))
 
 
+#: What the framework says by a status alone, in words that programs can match.
+_CODES = {401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+_WORDS = {
+    "Not Found": "There is nothing at this address.",
+    "Method Not Allowed": "This address does not take requests of that method.",
+}
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code < 400:
+        return Response(status_code=error.status_code, headers=error.headers)
+    code = _CODES.get(error.status_code, "refused")
+    words = _WORDS.get(error.detail, error.detail)
+    response = _answer(request, error.status_code, code, words)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["loc"][0] == "path":
+        return _answer(request, 404, "not_found", _WORDS["Not Found"])
+    field = ".".join(str(step) for step in first["loc"][1:]) or str(first["loc"][0])
+    return _answer(request, 422, "invalid", f"{field}: {first['msg']}", field)
+
+
+def _data_error(request: Request, _error: Exception) -> Response:
+    return _answer(request, 400, "malformed", "This holds a character or number that can't be stored.")
+
+
+def _unexpected(request: Request, _error: Exception) -> Response:
+    """A fault of ours: the server logs its traceback."""
+    message = "Something went wrong here, and was logged. Try again; if it stays so, tell your LMS admin."
+    response = _answer(request, 500, "internal", message)
+    response.headers.update(_SECURITY)
+    return response
+
+
 def create_app(runtime: Runtime | None = None) -> FastAPI:
     """The application; without a runtime it is made from the settings, as a server's process does."""
     the_runtime = runtime or _from_settings()
@@ -113,9 +156,14 @@ def create_app(runtime: Runtime | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=the_runtime.settings.max_body_bytes)
     app.add_exception_handler(FlowError, _flow_error)
     app.add_exception_handler(ConnectorError, _connector_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(DataError, _data_error)
+    app.add_exception_handler(Exception, _unexpected)
     app.middleware("http")(_headers)
-    for part in (health, api, hooks, launch, lti, lrs, widget, console, pages):
+    for part in (health, api, hooks, launch, lti, widget, console, pages):
         app.include_router(part.router)
+    app.include_router(lrs.router, include_in_schema=False)  # the xAPI specification describes it, not OpenAPI
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 

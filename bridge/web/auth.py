@@ -15,6 +15,8 @@ from bridge.flows.identity import Caller, SignedIn
 from bridge.flows.runtime import Runtime
 
 SESSION_COOKIE = "flowbridge_session"
+#: All that a printed one-time password is good for.
+_BEFORE_THE_CHANGE = ("/password", "/sign-out")
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -48,8 +50,10 @@ def same_site_form(request: Request, visitor: Visitor, csrf: Annotated[str, Form
     """The signed-in person who sent a form of ours: the form carries the session's own secret."""
     if visitor is None:
         raise Refused("Your sign-in has ended. Sign in and try again.", code="sign_in_needed")
-    if not hmac.compare_digest(visitor.csrf, csrf):
+    if not hmac.compare_digest(visitor.csrf.encode(), csrf.encode()):
         raise Refused("This form was not made for your present sign-in. Load the page again.", code="wrong_form")
+    if visitor.must_change and request.url.path not in _BEFORE_THE_CHANGE:
+        raise Refused("Choose your own password first, on the page /password.", code="password_needed")
     return visitor
 
 

@@ -13,7 +13,8 @@ from bridge.web.auth import TheRuntime
 router = APIRouter(tags=["events"])
 
 
-@router.api_route("/hooks/{connection}", methods=["POST", "OPTIONS", "GET"], operation_id="hook")
+@router.api_route("/hooks/{connection}", methods=["GET", "OPTIONS"], include_in_schema=False)  # vendors' handshakes
+@router.post("/hooks/{connection}", operation_id="hook", status_code=202)
 async def hook(connection: str, request: Request, runtime: TheRuntime) -> Response:
     """Take a webhook: 202 when its events are stored, 401 for a wrong signature, 400 naming a malformed field."""
     inbound = InboundRequest(

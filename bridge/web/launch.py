@@ -22,7 +22,8 @@ from bridge.web.pages import page, to_sign_in
 router = APIRouter(tags=["launch"])
 
 
-@router.api_route("/go/{ticket}", methods=["GET", "HEAD"], operation_id="look_at_launch")
+@router.head("/go/{ticket}", include_in_schema=False)
+@router.get("/go/{ticket}", operation_id="look_at_launch")
 def look(ticket: str, request: Request, runtime: TheRuntime, visitor: Visitor) -> Response:
     """What the link leads to. Changes nothing: previews may look."""
     landing = open_launch.look(runtime, ticket)
@@ -84,6 +85,8 @@ def show(launch_id: uuid.UUID, request: Request, runtime: TheRuntime, visitor: V
     if visitor is None:
         return to_sign_in(request)
     opened = open_launch.launch_page(runtime, launch_id, visitor.person_id)
+    if opened.how != "inline":
+        return RedirectResponse("/", 303)  # it is shown elsewhere, and opened from its prompt
     return page(request, "support.html", visitor, opened=opened)
 
 

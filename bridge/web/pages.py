@@ -47,7 +47,10 @@ def problem(request: Request, status: int, code: str, message: str) -> Response:
 
 def local(path: str) -> str:
     """``path`` when it leads to this site, else the start page: no open redirect."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return "/"
     leads_here = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if leads_here and path.isprintable() and "\\" not in path else "/"
 
@@ -108,13 +111,23 @@ def sign_out(request: Request, runtime: TheRuntime, _person: FormSender) -> Resp
 
 @router.get("/password")
 def password_page(request: Request, visitor: Visitor) -> Response:
-    return page(request, "password.html", visitor, error="") if visitor else to_sign_in(request)
+    if visitor is None:
+        return to_sign_in(request)
+    _need_password_sign_in(visitor)
+    return page(request, "password.html", visitor, error="")
+
+
+def _need_password_sign_in(person: SignedIn) -> None:
+    """A business app that vouches for somebody must not be able to take over their account here."""
+    if person.via != "password":
+        raise Refused("Sign out, and sign in with your password to change it.", code="password_needed")
 
 
 @router.post("/password")
 def change_password(
     request: Request, runtime: TheRuntime, person: FormSender, password: Annotated[str, Form()] = ""
 ) -> Response:
+    _need_password_sign_in(person)
     try:
         identity.set_password(runtime, person.person_id, password)
     except Invalid as error:

@@ -16,9 +16,12 @@ import datetime as dt
 import functools
 import hashlib
 import json
+import signal
+import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, cast
 
 import jwt
@@ -28,6 +31,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
@@ -47,6 +51,7 @@ WATCH_EVERY = 0.15
 #: One person's waiting requests per process: a visible page each, with room for a few windows.
 WAITING_PER_PERSON = 8
 _READERS = 4
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Watcher:
@@ -56,6 +61,7 @@ class Watcher:
         self._runtime = runtime
         self._cursor = ""
         self._changed = asyncio.Event()
+        self._ended = False
         self._waiting: collections.Counter[int] = collections.Counter()
         # A change wakes every waiting widget at once: their queries must not take all of the threads that serve others.
         self._readers = CapacityLimiter(_READERS)
@@ -69,16 +75,24 @@ class Watcher:
     async def _look(self) -> None:
         try:
             cursor = await to_thread.run_sync(show_prompts.latest, self._runtime)
-        except Exception as error:  # the database is away for a moment: those who wait are answered when it is back
+        except SQLAlchemyError as error:  # those who wait are answered when the database is back
             logger("widget").warning("can't look for new prompts", problem=type(error).__name__)
             return
         if cursor != self._cursor:
             self._cursor = cursor
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Answer everybody now: a server that is told to stop waits for its open requests."""
+        self._ended = True
+        self._wake()
 
     @contextlib.contextmanager
-    def _place(self, person_id: int) -> Any:
+    def _place(self, person_id: int) -> Iterator[None]:
         self._waiting[person_id] += 1
         try:
             yield
@@ -87,23 +101,27 @@ class Watcher:
             if not self._waiting[person_id]:
                 del self._waiting[person_id]
 
-    async def prompts(self, person_id: int, after: str, wait: float) -> dict[str, Any] | None:
+    async def prompts(
+        self, person_id: int, after: str, wait: float, *, gone: asyncio.Future[None]
+    ) -> dict[str, Any] | None:
         """The person's prompts as soon as they differ from ``after``, at the latest after ``wait`` seconds.
 
-        None when the person has too many requests waiting already.
+        Stops waiting when ``gone`` is done: nobody listens any more. None when the person has too many requests
+        waiting already.
         """
         if self._waiting[person_id] >= WAITING_PER_PERSON:
             return None
         deadline = asyncio.get_running_loop().time() + wait
         with self._place(person_id):
             while True:
-                changed = self._changed
+                changed = asyncio.create_task(self._changed.wait())
                 shown = await to_thread.run_sync(self._read, person_id, limiter=self._readers)
                 left = deadline - asyncio.get_running_loop().time()
-                if shown["cursor"] != after or left <= 0:
+                if shown["cursor"] != after or left <= 0 or self._ended or gone.done():
+                    changed.cancel()
                     return shown
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), left)
+                await asyncio.wait((changed, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
 
     def _read(self, person_id: int) -> dict[str, Any]:
         prompts = [_as_json(prompt) for prompt in show_prompts.open_prompts(self._runtime, person_id)]
@@ -121,11 +139,38 @@ async def watching(app: FastAPI) -> AsyncIterator[None]:
     app.state.watcher = Watcher(app.state.runtime)
     task = asyncio.create_task(app.state.watcher.run())
     try:
-        yield
+        with _told_to_stop(app.state.watcher.end):
+            yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+@contextlib.contextmanager
+def _told_to_stop(call: Callable[[], None]) -> Iterator[None]:
+    """Also ``call`` when the process gets a signal to stop; the server's own handlers stay in charge.
+
+    The lifespan's end would be too late: a server ends that only after the last request.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in _STOPS}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(call)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in _STOPS:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _origins(runtime: Runtime) -> dict[str, frozenset[str]]:
@@ -265,12 +310,22 @@ async def prompts(
 ) -> dict[str, Any] | Response:
     """The person's prompts, as soon as they are others than those of the cursor ``after``, or when ``wait`` is over."""
     watcher = cast(Watcher, request.app.state.watcher)
-    shown = await watcher.prompts(person, after, wait)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        shown = await watcher.prompts(person, after, wait, gone=gone)
+    finally:
+        gone.cancel()
     if shown is None:
         message = "This person has many pages waiting for prompts. Close some, or ask again in a while."
         error = {"code": "too_many_waiting", "message": message}
         return JSONResponse({"error": error}, 429, headers={"Retry-After": "15"})
     return shown
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the browser has given up the request: its page was left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @_shared.post("/prompts/{prompt_id}/shown", operation_id="widget_shown", status_code=204)
@@ -287,15 +342,30 @@ def dismiss(prompt_id: uuid.UUID, person: Person, runtime: TheRuntime) -> None:
 
 @_shared.post("/prompts/{prompt_id}/open", operation_id="widget_open")
 def open_(prompt_id: uuid.UUID, person: Person, runtime: TheRuntime) -> dict[str, Any]:
-    """Open inline help: a launch begins. For a link or an LTI tool, only the form that a new tab posts to begin one:
-    ``action`` and a ``handoff`` code that works once, within ten minutes."""
+    """Open inline help: a launch begins, or the one that began goes on, with its ticks.
+
+    For a link or an LTI tool, only the form that a new tab posts to begin one: ``action``, and a ``handoff`` code that
+    works once, within ten minutes.
+    """
     prompt = next((p for p in show_prompts.open_prompts(runtime, person) if p.id == prompt_id), None)
     if prompt is None:
         raise NotFound("there is no such prompt for you")
     if prompt.how == "inline":
+        begun = _begun(runtime, prompt_id, person)
+        if begun is not None:
+            return _opened(open_launch.launch_page(runtime, begun, person))
         return _opened(open_launch.open_prompt(runtime, prompt_id, person))
     code = identity.handoff(runtime, person, str(prompt_id))
     return {"how": prompt.how, "action": open_launch.launch_url(runtime, prompt_id), "handoff": code}
+
+
+def _begun(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> uuid.UUID | None:
+    """The launch of inline help that this person has begun from this prompt."""
+    mine = select(tables.Launch.id).where(
+        tables.Launch.prompt_id == prompt_id, tables.Launch.person_id == person_id, tables.Launch.how == "inline"
+    )
+    with runtime.db.read() as session:
+        return session.scalar(mine.order_by(tables.Launch.started_at.desc()).limit(1))
 
 
 @_shared.post("/launches/{launch_id}/steps/{step}", operation_id="widget_tick")

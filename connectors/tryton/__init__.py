@@ -195,8 +195,7 @@ class Tryton(Connector[TrytonConfig], Poll, Channel, Roster):
         """
         done = False
         while not done:
-            domain = [walk.domain(), ["id", ">", walk.after]]
-            page = self._rest.search(model, domain, ["create_date", "write_date"])
+            page = self._rest.search(model, walk.domain(), ["create_date", "write_date"], after=walk.after)
             ids = [row["id"] for row in page if walk.is_new(row) or walk.is_changed(row)]
             rows = [] if quiet or not ids else self._rest.search(model, [["id", "in", ids]], [*_STAMPED, *paths])
             found = [_Found(row, walk.is_new(row), walk.is_changed(row)) for row in rows]
@@ -240,8 +239,7 @@ class Tryton(Connector[TrytonConfig], Poll, Channel, Roster):
         """The notes or attachments of a record, the oldest first."""
         after = 0
         while True:
-            domain = [["resource", "=", resource], ["id", ">", after]]
-            rows = self._rest.search(model, domain, fields, refused=Rejected)
+            rows = self._rest.search(model, [["resource", "=", resource]], fields, after=after, refused=Rejected)
             yield from rows
             if len(rows) < self._rest.page_size:
                 return

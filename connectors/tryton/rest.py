@@ -34,21 +34,29 @@ class Rest:
         domain: Sequence[Any],
         fields: Sequence[str],
         *,
+        after: int = 0,
         order: Sequence[Any] = (("id", "ASC"),),
         limit: int = 0,
         refused: type[ConnectorError] = ConfigError,
     ) -> list[Row]:
-        """The first ``limit`` records, a page's worth if 0.
+        """The first ``limit`` records, a page's worth if 0, of those with an id above ``after``.
 
         What Tryton refuses, for want of rights or of a database, raises ``refused``.
         """
-        params = [("d", _encoded(domain)), ("o", _encoded(order)), *(("f", field) for field in fields)]
+        params = [
+            ("d", _encoded([domain, ["id", ">", after]])),
+            ("o", _encoded(order)),
+            *(("f", field) for field in fields),
+        ]
         try:
             records = {"Range": f"records=0-{limit or self.page_size}"}
             rows = self.http.json("GET", model, params=params, headers=records)
         except Rejected as error:
             raise refused(str(error), detail=error.detail) from None
-        return self._rows("GET", model, rows)
+        found = self._rows("GET", model, rows)
+        if any(row["id"] <= after for row in found):
+            raise UnexpectedPayload(f"{self.system} answered GET {model} with records that were not asked for")
+        return found
 
     def create(self, model: str, values: Mapping[str, Any], fields: Sequence[str]) -> Row:
         """Create one record, and read ``fields`` of it."""

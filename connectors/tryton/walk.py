@@ -37,7 +37,7 @@ class Walk:
 
     def domain(self) -> list[Any]:
         low = encoded_time(_before(self.mark))
-        return ["OR", [["create_date", ">=", low]], [["write_date", ">=", low]]]
+        return ["OR", [["id", ">", self.last]], [["create_date", ">=", low]], [["write_date", ">=", low]]]
 
     def is_new(self, row: Row) -> bool:
         recent = row["id"] > self.last or created(row) >= _before(self.mark)
@@ -54,12 +54,13 @@ class Walk:
             self.newest = max(self.newest, created(row), written(row))
 
     def go_on(self, page: Sequence[Row], *, finished: bool) -> None:
-        """Step behind a page, or end the walk with it; forget what is older than the overlap."""
+        """Step behind a page, or end the walk with it; forget what no later page or walk can show again."""
         self.after = page[-1]["id"] if page else self.after
         mark = max(self.mark, _past(self.newest))
-        low = _before(mark)
-        self.created = {record: stamp for record, stamp in self.created.items() if stamp >= low}
-        self.written = {record: stamp for record, stamp in self.written.items() if stamp >= low}
+        for seen in (self.created, self.written):
+            for record in [record for record, stamp in seen.items() if stamp < _before(mark)]:
+                if finished or record <= self.after:
+                    del seen[record]
         if finished:
             self.last, self.mark, self.after, self.newest = max(self.last, self.after), mark, 0, EPOCH
 

@@ -118,7 +118,7 @@ class Bridge:
         self.env = {**inherited, **ours, "PYTHONPATH": f"{STAND_INS}{os.pathsep}{ROOT}"}
         self.home = home
         self.db = Database(settings.get("DATABASE_URL") or f"sqlite:///{home / 'flowbridge.db'}")
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
 
     def settings(self) -> Settings:
         names = {name.removeprefix("FLOWBRIDGE_").lower(): value for name, value in self.env.items()}
@@ -135,8 +135,8 @@ class Bridge:
 
     def run(self, *command: str, **env: str) -> Process:
         argv = list(command) if command[0].endswith(".py") else ["-P", "-m", "bridge.cli_serve", *command]
-        self._processes.append(Process({**self.env, **env}, argv))
-        return self._processes[-1]
+        self.processes.append(Process({**self.env, **env}, argv))
+        return self.processes[-1]
 
     def get(self, path: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -183,7 +183,7 @@ class Bridge:
             return len(session.scalars(select(tables.Event.id).where(tables.Event.decided_at.is_(None))).all())
 
     def close(self) -> None:
-        for process in self._processes:
+        for process in self.processes:
             process.close()
         self.db.close()
 

@@ -36,7 +36,7 @@ def make_launch(**asset: Any) -> tables.Launch:
         "connection": catalogue,
         "external_id": "stakeholders.md",
         "kind": "checklist",
-        "title": "Stakeholder risk in two minutes – überall",
+        "title": "Stakeholder risk in two minutes, überall",
         "summary": "",
         "language": "en_GB",
         "tags": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +68,7 @@ def create_app(
 
 
 def main(
+    *,
     issuer: str = "http://127.0.0.1:8000",
     client_id: str = "demo-tool",
     deployment_id: str = "1",
@@ -208,7 +210,7 @@ def _needed(launched: Launch) -> int | None:
     """How many right answers pass: the platform says the share in the custom parameter ``pass_mark``."""
     mark = _claim(launched, "custom").get("pass_mark", "")
     try:
-        return -int(-float(mark) * len(quiz.QUESTIONS) // 1)
+        return math.ceil(round(float(mark) * len(quiz.QUESTIONS), 6))
     except ValueError:
         return None
 

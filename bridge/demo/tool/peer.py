@@ -17,6 +17,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pylti1p3.cookie import CookieService
+from pylti1p3.exception import LtiException
 from pylti1p3.grade import Grade
 from pylti1p3.launch_data_storage.base import LaunchDataStorage
 from pylti1p3.message_launch import MessageLaunch
@@ -113,6 +114,14 @@ class _Redirect(Redirect[Response]):
         return self._url
 
 
+class _Registrations(ToolConfDict):
+    def get_iss_config(self, iss: str, client_id: str | None = None) -> Any:
+        try:
+            return super().get_iss_config(iss, client_id)
+        except Exception as error:  # pylti1p3 says in no narrower way that it does not know an issuer
+            raise LtiException(str(error)) from None
+
+
 class _Login(OIDCLogin[Exchange, ToolConfDict, SessionService, Exchange, Response]):
     def get_redirect(self, url: str) -> _Redirect:
         return _Redirect(url)
@@ -150,7 +159,7 @@ class Peer:
             "deployment_ids": [deployment_id],
         }
         private, public = _key_pair(key_file)
-        self._config = ToolConfDict({issuer: [platform]})
+        self._config = _Registrations({issuer: [platform]})
         self._config.set_private_key(issuer, private, client_id=client_id)
         self._config.set_public_key(issuer, public, client_id=client_id)
         self._memory, self._http = Memory(), _Session()

@@ -39,6 +39,3 @@ if prefix := os.environ.get("STAND_IN_QUEUES"):
     import workers.app
 
     workers.app.PREFIX = prefix
-
-sys.path.append("/tmp/probe")
-import fakereg

@@ -1,0 +1,168 @@
+"""What an admin sees first: is everything running, what happened lately, and what needs a person."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from bridge.flows.overview import attention, connections
+from bridge.flows.runtime import Runtime
+from bridge.store import now, tables
+
+#: How many days the plot shows, today among them.
+DAYS = 14
+#: Work that is due for so long is being done by nobody.
+_LATE = dt.timedelta(minutes=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Today:
+    """Counts since midnight UTC."""
+
+    events: int
+    offered: int
+    against: int
+    opened: int
+    completed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Day:
+    """One day (UTC) of the plot."""
+
+    day: dt.date
+    offered: int
+    opened: int
+    completed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Queue:
+    """Work that waits; ``late`` is since when it should have been done, or None when it is in time."""
+
+    key: str
+    waiting: int
+    late: dt.datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is there at all; the console tells a new admin what to do first while something is missing."""
+
+    connections: bool
+    assets: bool
+    people: bool
+    rules: bool
+    events: bool
+
+    @property
+    def complete(self) -> bool:
+        return all(dataclasses.astuple(self))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Overview:
+    """The first page of the console."""
+
+    today: Today
+    days: tuple[Day, ...]
+    queues: tuple[Queue, ...]
+    troubled: tuple[connections.Row, ...]
+    unmatched: int
+    failed: attention.Failed
+    beginning: Beginning
+
+
+def overview(runtime: Runtime) -> Overview:
+    """Numbers of today, what waits, and every connection that has a problem."""
+    listed = connections.listing(runtime)
+    with runtime.db.read() as session:
+        midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+        return Overview(
+            today=_today(session, midnight),
+            days=_days(session, midnight),
+            queues=tuple(_queues(session)),
+            troubled=tuple(row for row in listed if row.troubled),
+            unmatched=attention.open_count(session),
+            failed=attention.failed_counts(session),
+            beginning=_beginning(session),
+        )
+
+
+def _today(session: Session, midnight: dt.datetime) -> Today:
+    event, prompt, launch = tables.Event, tables.Prompt, tables.Launch
+    made = prompt.created_at >= midnight
+    return Today(
+        events=_count(session, event, event.received_at >= midnight),
+        offered=_count(session, prompt, and_(made, prompt.offered)),
+        against=_count(session, prompt, and_(made, prompt.offered.is_(False))),
+        opened=_count(session, launch, launch.started_at >= midnight),
+        completed=_count(session, launch, launch.completed_at >= midnight),
+    )
+
+
+def _count(session: Session, table: type[tables.Base], where: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(where)) or 0
+
+
+def _days(session: Session, midnight: dt.datetime) -> tuple[Day, ...]:
+    starts = [midnight - dt.timedelta(days=back) for back in reversed(range(DAYS))]
+    offered = _per_day(session, tables.Prompt.created_at, starts, tables.Prompt.offered.is_(True))
+    opened = _per_day(session, tables.Launch.started_at, starts)
+    completed = _per_day(session, tables.Launch.completed_at, starts)
+    numbers = zip(starts, offered, opened, completed, strict=True)
+    return tuple(Day(start.date(), *counts) for start, *counts in numbers)
+
+
+def _per_day(
+    session: Session, column: InstrumentedAttribute[Any], starts: list[dt.datetime], *where: ColumnElement[bool]
+) -> list[int]:
+    """One pass over the rows of the days; grouping by a date would mean another thing in each database's time zone."""
+    day = dt.timedelta(days=1)
+    counts = [func.count().filter(column >= start, column < start + day) for start in starts]
+    return list(session.execute(select(*counts).where(column >= starts[0], *where)).one())
+
+
+def _queues(session: Session) -> list[Queue]:
+    return [
+        _queue(session, "decide", tables.Event),
+        _queue(session, "deliver", tables.Delivery),
+        _queue(session, "drain", tables.Outbox, _open_destination()),
+        _queue(session, "write_back", tables.WriteBack),
+    ]
+
+
+def _queue(session: Session, key: str, table: Any, at_work: ColumnElement[bool] | None = None) -> Queue:
+    """``at_work`` leaves out of the lateness what waits for a connection, and not for a worker."""
+    waiting = _count(session, table, table.due_at.is_not(None))
+    oldest = select(func.min(table.due_at)).where(table.due_at.is_not(None))
+    since = session.scalar(oldest if at_work is None else oldest.where(at_work))
+    return Queue(key, waiting, since if since is not None and since < now() - _LATE else None)
+
+
+def _open_destination() -> ColumnElement[bool]:
+    connection = tables.Connection
+    open_now = and_(
+        connection.enabled,
+        connection.problem.is_(None),
+        connection.failures == 0,
+        or_(connection.paused_until.is_(None), connection.paused_until <= now()),
+    )
+    return exists().where(connection.id == tables.Outbox.connection_id, open_now)
+
+
+def _beginning(session: Session) -> Beginning:
+    def there(table: type[tables.Base], *where: ColumnElement[bool]) -> bool:
+        return bool(session.scalar(select(exists(select(1).select_from(table).where(*where)))))
+
+    return Beginning(
+        connections=there(tables.Connection),
+        assets=there(tables.Asset, tables.Asset.retired_at.is_(None)),
+        people=there(tables.Account),
+        rules=there(tables.Rule, tables.Rule.removed_at.is_(None)),
+        events=there(tables.Event),
+    )

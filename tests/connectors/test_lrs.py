@@ -1,0 +1,271 @@
+"""Any LRS: what is made of each answer; replies as Learning Locker 7.8, Ralph 5.1 and the ADL LRS give them."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import email.utils
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+import requests
+from pydantic import ValidationError
+
+from bridge.connect import ConfigError, EgressRefused, Http, Rejected, Retryable, UnexpectedPayload
+from bridge.connect.testing import SIGN_IN_PAGE, Answer, StatementSinkContract, everything, sent, system_played_by
+from connectors.lrs import Lrs, LrsConfig
+
+CONFIG = {"endpoint": "https://lrs.example/xapi", "key": "bridge", "secret": "Sjøkreps-57-secret"}
+ABOUT = Answer(path="/xapi/about", json={"version": ["1.0.3"]})
+NOTHING = Answer(path="/xapi/statements", sends={"limit": 1}, json={"statements": [], "more": ""})
+ID = "0b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"
+STATEMENT: dict[str, Any] = {
+    "id": ID,
+    "actor": {"account": {"homePage": "https://hr.example", "name": "E1"}},
+    "verb": {"id": "http://adlnet.gov/expapi/verbs/completed", "display": {"en": "completed"}},
+    "object": {"id": "https://lms.example/a", "definition": {"name": {"en": "A"}}},
+    "context": {"contextActivities": {"parent": {"id": "https://lms.example/course"}}},
+    "result": {"duration": "PT1M30S", "score": {"scaled": 1.0}},
+    "timestamp": "2026-03-04T05:06:07Z",
+}
+#: The same statement as an LRS shows it: completed, normalised, with the activity as others have described it since.
+KEPT: dict[str, Any] = {
+    **STATEMENT,
+    "actor": {"objectType": "Agent", "account": {"homePage": "https://hr.example", "name": "E1"}},
+    "verb": {"id": "http://adlnet.gov/expapi/verbs/completed"},
+    "object": {"objectType": "Activity", "id": "https://lms.example/a", "definition": {"name": {"en": "B"}}},
+    "context": {"contextActivities": {"parent": [{"objectType": "Activity", "id": "https://lms.example/course"}]}},
+    "result": {"duration": "PT1M30S", "score": {"scaled": 1}},
+    "timestamp": "2026-03-04T05:06:07.000+00:00",
+    "stored": "2026-03-04T05:06:08.000Z",
+    "authority": {"objectType": "Agent", "mbox": "mailto:lrs@example.com"},
+    "version": "1.0.0",
+}
+
+
+def lrs(**changes: Any) -> Lrs:
+    settings = LrsConfig.model_validate({**CONFIG, **changes})
+    return Lrs(settings, Http(system="xAPI LRS", pause=lambda seconds: None))
+
+
+def raw(statement: Mapping[str, Any]) -> bytes:
+    return json.dumps(statement).encode()
+
+
+class TestLrs(StatementSinkContract):
+    connector_class = Lrs
+    config: ClassVar[Mapping[str, Any]] = CONFIG
+    answers = (ABOUT, NOTHING)
+
+
+class TestLrsWithAToken(TestLrs):
+    config: ClassVar[Mapping[str, Any]] = {
+        "endpoint": "https://lrs.example/xapi/statements/",
+        "token": "bearer-token-57",
+        "version": "2.0.0",
+    }
+    answers = (Answer(path="/xapi/about", json={"version": ["2.0.0", "1.0.3"]}), NOTHING)
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/statements", "/statements/"])
+def test_each_form_of_the_endpoint_is_understood(tail: str) -> None:
+    with system_played_by([Answer("POST", json=[ID])]) as calls:
+        lrs(endpoint=f"https://lrs.example/xapi{tail}").send([raw(STATEMENT)])
+    assert calls[0].url == "https://lrs.example/xapi/statements"
+    assert calls[0].body == b"[" + raw(STATEMENT) + b"]"
+    assert calls[0].headers["X-Experience-API-Version"] == "1.0.3"
+
+
+def test_credentials_are_sent_as_utf8() -> None:
+    with system_played_by([Answer("POST", json=[ID])]) as calls:
+        lrs().send([raw(STATEMENT)])
+        lrs(key="", secret=None, token="abc").send([raw(STATEMENT)])
+    basic, bearer = (str(call.headers["Authorization"]) for call in calls)
+    assert base64.b64decode(basic.removeprefix("Basic ")).decode() == "bridge:Sjøkreps-57-secret"
+    assert bearer == "Bearer abc"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"secret": None},
+        {"key": ""},
+        {"token": "abc"},
+        {"key": "", "secret": None},
+        {"endpoint": "https://me:pass@lrs.example/xapi"},
+        {"endpoint": "https://lrs.example/xapi?key=1"},
+        {"version": "0.95"},
+    ],
+)
+def test_settings_that_can_not_work_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        LrsConfig.model_validate({**CONFIG, **changes})
+
+
+def test_nothing_is_sent_for_no_statement() -> None:
+    with system_played_by(()):
+        lrs().send([])
+
+
+def test_one_batch_is_one_request() -> None:
+    """Whether a POST that was not answered was stored is unknown; the outbox repeats it, not the client."""
+    with system_played_by(everything(503)) as calls, pytest.raises(Retryable):
+        lrs().send([raw(STATEMENT)])
+    assert len(calls) == 1
+
+
+def test_ids_of_other_statements_are_no_receipt() -> None:
+    with system_played_by([Answer("POST", json=[ID.upper()])]):
+        lrs().send([raw(STATEMENT)])
+    foreign = Answer("POST", json=["9b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"])
+    with system_played_by([foreign]), pytest.raises(UnexpectedPayload, match="other statements"):
+        lrs().send([raw(STATEMENT)])
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (400, "Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE."),
+        (413, "Request Entity Too Large"),
+        (422, '{"detail": [{"msg": "invalid actor"}]}'),
+        (409, "a statement with this id exists"),
+    ],
+)
+def test_what_the_lrs_says_of_a_refusal_is_kept(status: int, text: str) -> None:
+    with system_played_by(everything(status, text=text)), pytest.raises(Rejected) as caught:
+        lrs().send([raw(STATEMENT), raw({**STATEMENT, "id": "1b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"})])
+    assert text in str(caught.value) and str(status) in str(caught.value) and "2 statements" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("POST", status=404),
+        Answer("POST", status=405),
+        Answer("POST", status=302, headers={"Location": "https://sso.example/"}),
+        Answer("POST", status=406),
+        Answer("POST", text=SIGN_IN_PAGE, headers={"Content-Type": "text/html"}),
+        Answer("POST", text=""),
+        Answer("POST", json={"ok": True}),
+        Answer("POST", json=[1]),
+    ],
+)
+def test_an_address_that_is_no_lrs_is_told_with_the_url(answer: Answer) -> None:
+    with system_played_by([answer]), pytest.raises(ConfigError, match=r"https://lrs\.example/xapi/statements"):
+        lrs().send([raw(STATEMENT)])
+
+
+def conflict(kept: Mapping[str, Any] | None, *, parameter: str = "statementId", status: int = 404) -> list[Any]:
+    """An LRS that answers 409 and shows what it has, under the parameter for statements or for voided ones."""
+
+    def answer(request: requests.PreparedRequest) -> Answer:
+        if request.method == "POST":
+            return Answer(status=409, text="conflict")
+        if kept is not None and sent(request) == {parameter: ID}:
+            return Answer(json=kept)
+        return Answer(status=status)
+
+    return [answer]
+
+
+@pytest.mark.parametrize("parameter", ["statementId", "voidedStatementId"])
+def test_a_statement_that_the_lrs_has_already_is_delivered(parameter: str) -> None:
+    with system_played_by(conflict(KEPT, parameter=parameter)):
+        lrs().send([raw(STATEMENT)])
+
+
+def test_the_order_of_members_and_attachments_makes_no_conflict() -> None:
+    def made(order: int) -> dict[str, Any]:
+        members = [{"mbox": "mailto:a@x.example"}, {"mbox": "mailto:b@x.example"}][::order]
+        attachments = [{"sha2": "1"}, {"sha2": "2"}][::order]
+        return {**STATEMENT, "actor": {"objectType": "Group", "member": members}, "attachments": attachments}
+
+    with system_played_by(conflict(made(-1))):
+        lrs().send([raw(made(1))])
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"actor": {"account": {"homePage": "https://hr.example", "name": "E2"}}},
+        {"verb": {"id": "http://adlnet.gov/expapi/verbs/passed"}},
+        {"object": {"id": "https://lms.example/b"}},
+        {"object": {"objectType": "Agent", "id": "https://lms.example/a"}},
+        {"result": {"duration": "PT90S", "score": {"scaled": 1}}},
+        {"timestamp": "2026-03-04T05:06:07.001Z"},
+        {"context": {}},
+    ],
+)
+def test_another_statement_under_the_same_id_is_a_conflict(difference: dict[str, Any]) -> None:
+    with system_played_by(conflict({**KEPT, **difference})), pytest.raises(Rejected, match=r"conflict.*another one"):
+        lrs().send([raw(STATEMENT)])
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_conflict_that_can_not_be_read_is_one(status: int) -> None:
+    """Credentials that may only write must not stop the connection for one statement."""
+    with system_played_by(conflict(None, status=status)), pytest.raises(Rejected, match=r"conflict.*compared"):
+        lrs().send([raw(STATEMENT)])
+
+
+def test_a_conflict_of_a_batch_is_left_to_the_caller() -> None:
+    """It never means that all are there."""
+    with system_played_by(conflict(KEPT)) as calls, pytest.raises(Rejected, match="409"):
+        lrs().send([raw(STATEMENT), raw({**STATEMENT, "id": "1b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"})])
+    assert len(calls) == 1
+
+
+def test_the_check_tells_versions() -> None:
+    with system_played_by([ABOUT, NOTHING]):
+        assert "it speaks xAPI 1.0.3" in lrs().check().works
+        [missing] = lrs(version="2.0.0").check().missing
+    assert "1.0.3" in missing and "`version`" in missing
+
+
+@pytest.mark.parametrize("about", [Answer(path="/about", status=404), Answer(path="/about", text="hello")])
+def test_an_lrs_that_does_not_tell_its_versions_is_fine(about: Answer) -> None:
+    with system_played_by([about, NOTHING]):
+        assert lrs().check().ok
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(10, "ahead of"), (-10, "behind")])
+def test_the_check_tells_a_wrong_clock(minutes: int, words: str) -> None:
+    theirs = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes)
+    dated = Answer(json={"statements": []}, headers={"Date": email.utils.format_datetime(theirs, usegmt=True)})
+    with system_played_by([ABOUT, dated]):
+        [missing] = lrs().check().missing
+    assert words in missing and "s" in missing
+
+
+def test_a_date_that_is_none_is_no_wrong_clock() -> None:
+    with system_played_by([ABOUT, Answer(json={"statements": []}, headers={"Date": "soon"})]):
+        assert lrs().check().ok
+
+
+def test_a_check_at_a_wrong_address_says_what_an_endpoint_is() -> None:
+    with system_played_by(everything(404)), pytest.raises(ConfigError, match="often ends in /xapi"):
+        lrs().check()
+
+
+def test_statements_are_read_along_more() -> None:
+    """`more` is relative to the server's root, not to the endpoint."""
+    first = Answer(
+        path="/xapi/statements", sends={"verb": "v"}, json={"statements": [{"id": "1"}], "more": "/more?c=2"}
+    )
+    second = Answer(path="/more", sends={"c": "2"}, json={"statements": [{"id": "2"}, {"id": "3"}], "more": ""})
+    with system_played_by([first, second]) as calls:
+        assert [statement["id"] for statement in lrs().statements(verb="v")] == ["1", "2", "3"]
+    assert calls[1].url == "https://lrs.example/more?c=2"
+
+
+def test_more_leads_to_no_other_server() -> None:
+    answer = Answer(json={"statements": [], "more": "https://evil.example/steal"})
+    with system_played_by([answer]), pytest.raises(EgressRefused):
+        list(lrs().statements())
+
+
+def test_more_that_goes_in_circles_ends() -> None:
+    with system_played_by([Answer(json={"statements": [{"id": "1"}], "more": "/xapi/statements?c=1"})]) as calls:
+        assert len(list(lrs().statements())) == len(calls) == 2
