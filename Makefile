@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test live lint lock clean services browser
+.PHONY: help setup demo test live lint lock docs clean services browser
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ lint: $(READY) ## Format check, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+docs: $(READY) ## Write the pages that are made from the code
+	@$(BIN)/python -m bridge.connector_docs docs/connectors
 
 services: ## PostgreSQL, RabbitMQ, Redis on their standard local ports, and Node.js
 	@.ci/system services

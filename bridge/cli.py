@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from bridge import __doc__ as about
 from bridge import registry, scaffold
@@ -266,8 +266,11 @@ def _guarded(run: Callable[[], Any]) -> None:
         _exit("\n".join([*error.problems, "Nothing was changed."]))
     except (ConnectorError, FlowError, SettingsError) as error:
         _exit(str(error))
-    except OperationalError as error:
-        _exit(f"The database does not answer: {str(error.orig).strip()}. Check FLOWBRIDGE_DATABASE_URL.")
+    except DatabaseError as error:
+        if type(error) not in (OperationalError, DatabaseError):
+            raise  # a fault of ours, and not the state that the database is in
+        words = " ".join(str(error.orig).split()).rstrip(".")
+        _exit(f"The database can't be used: {words}. Check FLOWBRIDGE_DATABASE_URL.")
     except BrokenPipeError:
         # Whoever read it has seen enough; what is still buffered must not fail once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,7 @@ def demo(
     from bridge.serve import CannotServe
 
     if once:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends with it
         with tempfile.TemporaryDirectory(prefix="flowbridge-demo-") as fresh:
             raise typer.Exit(journey.play(Path(fresh)))
     try:

@@ -53,6 +53,7 @@ def web(
         port=settings.port,
         workers=workers,
         log_config=None,
+        log_level="warning",
         access_log=False,  # its lines would hold the tickets of launch links
         server_header=False,
         timeout_graceful_shutdown=2,
@@ -76,10 +77,11 @@ def beat() -> None:
     from workers.run import run_beat
 
     try:
-        run_beat(_settings())
+        code = run_beat(_settings())
     except SettingsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ LONGEST_PAUSE_SECONDS = 15.0
 #: A child that dies so often before anything was ever ready will not do better: say so and end.
 HOPELESS = 3
 #: How long web, then worker, then all others may take to end before they are killed: together under 10 s.
-GRACE_SECONDS = (3.5, 4.0, 1.5)
+GRACE_SECONDS = (3.0, 5.0, 1.5)
 
 _ADVISORY_LOCK = 0x666C6F77  # "flow"
 
@@ -224,6 +224,7 @@ class _Running:
         lived = time.monotonic() - self._since
         self.deaths = 1 if lived > HEALTHY_SECONDS else self.deaths + 1
         self.not_before = time.monotonic() + min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self.deaths - 1))
+        self.signal(signal.SIGKILL)  # what it started itself must not live on beside its successor
         self.process = None
         return f"by signal {-code}" if code < 0 else f"with exit code {code}"
 
@@ -291,7 +292,7 @@ class Supervisor:
 
     def _told_to_stop(self, seconds: float) -> bool:
         """Wait for a signal; True if it was one to stop."""
-        readable, _, _ = select.select([self._wake], [], [], seconds)
+        readable, _, _ = select.select([self._wake], [], [], max(0.0, seconds))
         return bool(readable and set(os.read(self._wake, 64)) - {signal.SIGCHLD})
 
     def _stop(self) -> None:
@@ -310,5 +311,7 @@ class Supervisor:
 
 
 def _say(line: str, prefix: str = "") -> None:
-    sys.stderr.write(f"{prefix}{line}\n")
-    sys.stderr.flush()
+    # Where nobody reads the logs any more, the children must not wait for it.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{prefix}{line}\n")
+        sys.stderr.flush()

@@ -92,8 +92,7 @@ class Settings(BaseSettings):
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{_toml()}: {error}") from None
         except ValidationError as error:
-            lines = [f"FLOWBRIDGE_{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in error.errors()]
-            raise SettingsError("; ".join(lines)) from None
+            raise SettingsError("; ".join(_words(problem) for problem in error.errors())) from None
 
     @property
     def database(self) -> str:
@@ -121,6 +120,13 @@ class Settings(BaseSettings):
         if not key:
             raise SettingsError(f"{path} is empty: restore it, or set FLOWBRIDGE_SECRET_KEY")
         return key
+
+
+def _words(problem: Any) -> str:
+    name = "_".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"{_toml()}: '{name}' is not a known setting"
+    return f"FLOWBRIDGE_{name.upper()}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _make_key(path: Path) -> None:

@@ -36,7 +36,9 @@ from bridge.connect import (
 SKEW = 60
 _REFUSALS = (400, 409, 413, 422)
 _SET_BY_THE_LRS = ("stored", "authority", "version")
-_IN_ANY_ORDER = ("member", "attachments", "parent", "grouping", "category", "other")
+_CONTEXT = ("parent", "grouping", "category", "other")
+_ACTIVITIES = ("object", *_CONTEXT)
+_IN_ANY_ORDER = ("member", "attachments", *_CONTEXT)
 
 
 class LrsConfig(Config):
@@ -225,7 +227,7 @@ def _skew(answer: Response) -> float:
 
 
 def _comparable(value: Any, key: str = "") -> Any:
-    """A statement without what an LRS may set or change (xAPI 1.0.3 part two, section 2.2.1).
+    """A statement without what an LRS may set or change (xAPI 1.0.3 part two, section 2.3.1).
 
     That is stored, authority, version, the form of timestamps, a verb's display, an activity's definition, the order of
     group members and of attachments, defaults that are written out, and one context activity for a list of one.
@@ -236,11 +238,11 @@ def _comparable(value: Any, key: str = "") -> Any:
             for name, item in value.items()
             if name not in _SET_BY_THE_LRS and name != "definition" and (key, name) != ("verb", "display")
         }
-        if held.get("objectType") == ("Activity" if key == "object" else "Agent"):
+        if held.get("objectType") == ("Activity" if key in _ACTIVITIES else "Agent"):
             del held["objectType"]
         return held
     if isinstance(value, list):
-        items = [_comparable(item) for item in value]
+        items = [_comparable(item, key) for item in value]
         return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if key in _IN_ANY_ORDER else items
     if key == "timestamp" and isinstance(value, str):
         return _moment(value)
@@ -250,6 +252,6 @@ def _comparable(value: Any, key: str = "") -> Any:
 def _moment(timestamp: str) -> str:
     try:
         moment = dt.datetime.fromisoformat(timestamp)
-    except ValueError:
+        return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds") if moment.tzinfo else timestamp
+    except (ValueError, OverflowError):
         return timestamp
-    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds") if moment.tzinfo else timestamp

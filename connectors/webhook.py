@@ -94,8 +94,8 @@ class Webhook(Connector[WebhookConfig], Trigger, Channel):
         summary="Takes CloudEvents by signed webhook, and sends prompts as signed CloudEvents.",
         api_docs="https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md",
         verified="live",
-        proof="Sent to and received from by a real HTTP server in all three modes; signatures checked by a second"
-        " implementation.",
+        proof="Prompts are taken by a real HTTP server; events of all three modes, made by the CloudEvents SDK and"
+        " signed by the standardwebhooks library, are read.",
     )
     config_class = WebhookConfig
     event_types: ClassVar[frozenset[str]] = frozenset({"*"})

@@ -22,7 +22,7 @@ TOOLS = Path(sys.executable).parent
 
 def suite(folder: Path) -> dict[str, int]:
     """Run the tests of a folder; how many passed, failed and ended in an error."""
-    run = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "-p", "no:cacheprovider", folder]
+    run: list[str | Path] = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "-p", "no:cacheprovider", folder]
     done = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     return {
         what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|error)", done.stdout.splitlines()[-1])
@@ -63,12 +63,20 @@ def test_the_worked_example_keeps_to_the_house_rules(tmp_path: Path) -> None:
     new_connector("acme", tmp_path / "flowbridge-acme")
     fill_in(tmp_path)
     project = tmp_path / "flowbridge-acme"
-    strict = [TOOLS / "mypy", "--strict", "--no-incremental", "--config-file", ROOT / "pyproject.toml"]
-    for check in (
+    strict: list[str | Path] = [
+        TOOLS / "mypy",
+        "--strict",
+        "--no-incremental",
+        "--config-file",
+        ROOT / "pyproject.toml",
+    ]
+    ruff: list[str | Path] = [TOOLS / "ruff", "--isolated"]
+    checks: list[list[str | Path]] = [
         [*strict, "flowbridge_acme.py"],
-        [TOOLS / "ruff", "check", "--isolated", "--line-length", "120", "--select", "E,F,I,UP,B", "."],
-        [TOOLS / "ruff", "format", "--isolated", "--line-length", "120", "--check", "."],
-    ):
+        [*ruff, "check", "--line-length", "120", "--select", "E,F,I,UP,B", "."],
+        [*ruff, "format", "--line-length", "120", "--check", "."],
+    ]
+    for check in checks:
         done = subprocess.run(check, cwd=project, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

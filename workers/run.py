@@ -73,14 +73,30 @@ def run_worker(settings: Settings, *, concurrency: int = 2, beat: bool = False) 
     return int(worker.exitcode or 0)
 
 
-def run_beat(settings: Settings) -> None:
-    """Tick until SIGTERM or SIGINT. Any number of beats may run: the flows claim what is periodic."""
+def run_beat(settings: Settings) -> int:
+    """Tick until SIGTERM or SIGINT; returns the exit code.
+
+    Any number of beats may run: the flows claim what is periodic.
+    """
     if settings.embedded_broker:
         raise SettingsError(
             "FLOWBRIDGE_BROKER_URL: the embedded broker has its beat inside the worker; run `flowbridge worker`"
         )
     _keep_quiet(settings)
-    make_app(settings).Beat(quiet=True, loglevel=settings.log_level).run()
+    died = threading.Event()
+
+    def end(args: threading.ExceptHookArgs) -> None:
+        _log.critical("The beat died.", exc_info=args.exc_value)
+        died.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Celery's own program raises SystemExit wherever the signal finds it, and some libraries swallow that.
+    signals_to_end = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals_to_end)
+    threading.excepthook = end
+    _ticker(make_app(settings)).start()
+    signal.sigwait(signals_to_end)
+    return os.EX_SOFTWARE if died.is_set() else os.EX_OK
 
 
 def _into(app: Celery) -> Callable[[str], None]:

@@ -27,7 +27,7 @@ from sqlalchemy import select
 from bridge.demo.areas import PEOPLE
 from bridge.flows import configure, identity, setup, sync_catalogue
 from bridge.flows.runtime import Runtime
-from bridge.serve import Child, serve
+from bridge.serve import CannotServe, Child, serve
 from bridge.settings import EMBEDDED_BROKER, Settings
 from bridge.store import tables
 
@@ -115,7 +115,6 @@ def prepare(home: Path, ports: Ports) -> Prepared:
     home = home.absolute()
     settings, lrs_settings = _settings(home / "bridge", ports.bridge), _settings(home / "corporate-lrs", ports.lrs)
     kept = _secrets(home / "secrets.json", lrs_settings)
-    os.environ.update(kept.as_environment())
     runtime = Runtime.start(settings)
     try:
         first = setup.prepare(runtime)
@@ -264,7 +263,14 @@ def greeting(demo: Prepared) -> str:
 
 def start(home: Path, ports: Ports) -> int:
     """Prepare and run the demo until it is stopped; returns the exit code. Raises CannotServe."""
+    taken = [port for port in dataclasses.astuple(ports) if not _is_free(port)]
+    if taken:
+        raise CannotServe(
+            f"Another program is listening on {HOST}:{taken[0]} already. Stop it, or choose four other ports:"
+            f" flowbridge demo --port {ports.bridge + 100}"
+        )
     demo = prepare(home, ports)
+    os.environ.update(demo.secrets.as_environment())  # for the children, and for the references in the YAML files
     threading.Thread(target=_greet, args=(demo,), daemon=True).start()
     return serve(demo.settings, children(demo))
 

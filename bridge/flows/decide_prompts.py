@@ -146,6 +146,9 @@ def _person(session: Session, event: tables.Event, rule: Rule, candidates: list[
         return found[0]
     candidates.extend({"key": person.key, "name": person.name} for person in found)
     named = f"account '{account_id}' of '{event.connection.name}'" if account_id else f"the address {email}"
+    if len(found) == 1:
+        who = f"{named} has the address of {found[0].key}, who is known there by another account"
+        return _No(Reason.PERSON_AMBIGUOUS, f"{who}; an admin must say who it is")
     if found:
         return _No(Reason.PERSON_AMBIGUOUS, f"{named} could be {len(found)} people; an admin must say who it is")
     return _No(Reason.PERSON_UNKNOWN, f"{named} belongs to nobody known here; an admin must say who it is")

@@ -145,22 +145,23 @@ class _Batch:
     _leased_until: float = 0.0
 
     def claim(self, sink: StatementSink) -> None:
-        """Take what is due, with its bytes, while the destination is open: one transaction, so nobody else has it."""
+        """Take what is due, with its bytes, while the destination is open: one transaction, so nobody else has it.
+
+        The narrow rows are found, locked and moved by themselves. One UPDATE over a subquery would make PostgreSQL read
+        the whole backlog for each claim, and a join before the limit would make it sort all the payloads.
+        """
         self._sink, self._leased_until = sink, time.monotonic() + LEASE_SECONDS
-        row, to = Statement, self.destination.id
+        to = self.destination.id
         still_open = exists().where(Connection.id == to, _open())
-        due = select(row.seq, row.id, row.payload, row.timestamp, row.launch_id).join(Outbox)
-        due = due.where(Outbox.connection_id == to, Outbox.due_at <= now(), still_open).order_by(Outbox.due_at)
+        due = select(Outbox.statement_seq).where(Outbox.connection_id == to, Outbox.due_at <= now(), still_open)
+        due = due.order_by(Outbox.due_at).limit(BATCH).with_for_update(of=Outbox, skip_locked=True)
         with self._write() as session:
-            found = session.execute(due.limit(BATCH).with_for_update(of=Outbox, skip_locked=True)).all()
-            if found:
+            numbers = session.scalars(due).all()
+            if numbers:
                 lease = {"lease": self._token, "due_at": now() + dt.timedelta(seconds=LEASE_SECONDS)}
-                these = Outbox.statement_seq.in_([seq for seq, *_ in found])
-                session.connection().execute(update(Outbox).where(Outbox.connection_id == to, these).values(lease))
-        self.rows = sorted(
-            _Waiting(seq, payload if launch_id else lrs.forwarded(payload, statement_id, timestamp))
-            for seq, statement_id, payload, timestamp, launch_id in found
-        )
+                these = and_(Outbox.connection_id == to, Outbox.statement_seq.in_(numbers))
+                session.connection().execute(update(Outbox).where(these).values(lease))
+                self.rows = _read(session, numbers)
 
     def send(self, rows: Sequence[_Waiting]) -> None:
         """Send these rows; where they are refused, their halves, down to the single ones at fault."""
@@ -247,6 +248,15 @@ class _Batch:
         place = select(Statement.stored).where(Statement.seq == Outbox.statement_seq).scalar_subquery()
         with self.runtime.db.write() as session:
             session.connection().execute(update(Outbox).where(self._held()).values(lease=None, due_at=place))
+
+
+def _read(session: Session, numbers: Sequence[int]) -> list[_Waiting]:
+    row = Statement
+    wanted = select(row.seq, row.id, row.payload, row.timestamp, row.launch_id).where(row.seq.in_(numbers))
+    return [
+        _Waiting(seq, payload if launch_id else lrs.forwarded(payload, statement_id, timestamp))
+        for seq, statement_id, payload, timestamp, launch_id in session.execute(wanted.order_by(row.seq))
+    ]
 
 
 def _pause(runtime: Runtime, destination: Connection, error: Retryable) -> None:

@@ -24,8 +24,9 @@ from bridge.xapi.validation import InvalidStatement, Version
 _CLOCKS = dt.timedelta(seconds=1)
 #: No write transaction on SQLite takes longer between making a statement's ``stored`` and its commit.
 _LONGEST_WRITE = dt.timedelta(seconds=5)
-_ACTIVE = text(
-    "select min(xact_start) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+#: When the oldest transaction that has written something began; one that has not yet will make its ``stored`` later.
+_WRITING = text(
+    "select min(xact_start) from pg_stat_activity where datname = current_database() and backend_xid is not null"
 )
 
 
@@ -160,5 +161,5 @@ def consistent_through(runtime: Runtime) -> dt.datetime:
         ):  # writers come one by one: whatever was stored before the newest visible one is visible
             newest = session.scalar(select(func.max(tables.Statement.stored)))
             return max(newest or at - _LONGEST_WRITE, at - _LONGEST_WRITE)
-        oldest = session.scalar(_ACTIVE)
+        oldest = session.scalar(_WRITING)
         return min(oldest or at, at) - _CLOCKS

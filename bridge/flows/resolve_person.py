@@ -40,13 +40,14 @@ def resolve(runtime: Runtime, prompt_id: uuid.UUID, person_key: str, *, actor: s
     nothing is learned from it. Raises NotFound, and Refused where the answer contradicts what is known.
     """
     with runtime.db.write() as session:
-        first = session.get(tables.Unmatched, prompt_id, with_for_update=True)
+        first = session.get(tables.Unmatched, prompt_id)
         if first is None:
             raise NotFound("nobody waits under that id")
-        if first.resolved_at is not None:
-            return Resolved(settled=0)
         person = _person(session, person_key) if person_key else None
+        # All are locked in one order, so that two admins who answer at once wait for each other, and never in a circle.
         waiting = same_account(session, first, lock=True)
+        if first not in waiting:
+            return Resolved(settled=0)
         added = _own_account(session, first, person) if person and first.account_id else False
         offered = _settle(session, waiting, person)
         session.add(_audit(first, person, actor, len(waiting), account_added=added))

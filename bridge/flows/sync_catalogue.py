@@ -231,8 +231,9 @@ def _retire(session: Session, connection: tables.Connection, external_ids: tuple
 
 
 def _finish(session: Session, connection: tables.Connection, run: tables.SyncRun) -> None:
-    # A walk from the start that showed no page at all showed an empty catalogue; a feed of changes then had none.
-    if run.swept and (run.pages or run.checkpoint is None):
+    # A walk from the start that showed no page showed an empty catalogue; a feed of changes merely had none.
+    run.swept = run.swept and (run.pages > 0 or run.checkpoint is None)
+    if run.swept:
         pages = session.scalars(select(tables.SyncPage.external_ids).where(tables.SyncPage.run_id == run.id))
         shown = {external_id for page in pages for external_id in page}
         kept = session.scalars(

@@ -51,7 +51,7 @@ def usable(key_set: Any) -> dict[str, rsa.RSAPublicKey]:
     for jwk in listed if isinstance(listed, list) else ():
         if not isinstance(jwk, dict) or jwk.get("kty") != "RSA" or not isinstance(jwk.get("kid"), str):
             continue
-        if jwk.get("use", "sig") != "sig" or jwk.get("alg", "RS256") != "RS256":
+        if jwk.get("use") not in (None, "sig") or jwk.get("alg") not in (None, "RS256"):
             continue
         key = _load(jwk)
         if key is not None:

@@ -43,7 +43,16 @@ def url(host: Host, context: str, item_id: uuid.UUID) -> str:
 
 
 def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uuid.UUID | None:
-    """Make the link's line item where there is none; its id, or None when the link has several."""
+    """The one line item of the link, made where there is none; None when the link has several."""
+    found = session.scalars(
+        select(LineItem.id).where(
+            LineItem.connection_id == tool.connection_id,
+            LineItem.context == place.context,
+            LineItem.resource_link_id == place.resource_link,
+        )
+    ).all()
+    if found:
+        return found[0] if len(found) == 1 else None
     own = _platforms(tool.connection_id, place.resource_link)
     insert_once(
         session,
@@ -58,13 +67,7 @@ def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uui
         resource_id="",
         tag="",
     )
-    mine = select(LineItem.id).where(
-        LineItem.connection_id == tool.connection_id,
-        LineItem.context == place.context,
-        LineItem.resource_link_id == place.resource_link,
-    )
-    found = session.scalars(mine).all()
-    return found[0] if len(found) == 1 else None
+    return own
 
 
 def _platforms(connection_id: int, resource_link: str) -> uuid.UUID:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from bridge.lti import keys, line_items, messages, registrations, subjects, tokens, variables
 from bridge.lti.errors import LtiError, OAuthError
@@ -26,11 +26,17 @@ from bridge.lti.registrations import Tool
 from bridge.lti.vocabulary import PRODUCT, RESOURCE_LINK_REQUEST, SERVICE_SCOPES
 from bridge.observe import logger
 from bridge.store import now
-from bridge.store.tables import Launch, LtiHint, Person
+from bridge.store.tables import Asset, Event, Launch, LtiHint, Person, Prompt
 
 #: How long a launch may take from the click to the tool.
 HINT_LIFE = dt.timedelta(minutes=5)
 MAX_NONCE = 512
+#: What a message tells of a launch, loaded at once.
+_OCCASION = (
+    joinedload(Launch.person),
+    joinedload(Launch.asset).joinedload(Asset.connection),
+    joinedload(Launch.prompt).joinedload(Prompt.event).joinedload(Event.connection),
+)
 _AGAIN = "open the content again from the place where you work"
 
 
@@ -173,11 +179,12 @@ def _take(host: Host, tool: Tool, request: Mapping[str, str], session_hash: byte
             "login_required", "session_missing", "you are not signed in to flowbridge here; open the link in a new tab"
         )
     with host.db.write() as session:
-        hint = _hint(session, tool, request, session_hash)
+        hint = _hint(session, request)
+        launch = session.get_one(Launch, hint.launch_id, options=_OCCASION)
+        _compare(hint, launch, tool, request, session_hash)
         unused = update(LtiHint).where(LtiHint.hint_hash == hint.hint_hash, LtiHint.used_at.is_(None))
         if session.execute(unused.values(used_at=now()).returning(LtiHint.hint_hash)).first() is None:
             raise _over("hint_used", "this launch was used already")
-        launch = session.get_one(Launch, hint.launch_id)
         place = Place.of(host, tool, launch)
         item = line_items.of_launch(session, tool, launch, place)
         grades = Grades(
@@ -189,7 +196,7 @@ def _take(host: Host, tool: Tool, request: Mapping[str, str], session_hash: byte
         )
 
 
-def _hint(session: Session, tool: Tool, request: Mapping[str, str], session_hash: bytes) -> LtiHint:
+def _hint(session: Session, request: Mapping[str, str]) -> LtiHint:
     hint = session.get(LtiHint, _hash(request.get("lti_message_hint", "")))
     if hint is None:
         raise _over("hint_unknown", "lti_message_hint names no launch that is under way")
@@ -197,13 +204,17 @@ def _hint(session: Session, tool: Tool, request: Mapping[str, str], session_hash
         raise _over("hint_used", "this launch was used already")
     if hint.expires_at <= now():
         raise _over("hint_expired", "this launch took too long")
-    if registrations.of_asset(session, session.get_one(Launch, hint.launch_id).asset) != tool:
+    return hint
+
+
+def _compare(hint: LtiHint, launch: Launch, tool: Tool, request: Mapping[str, str], session_hash: bytes) -> None:
+    """Is it this tool's launch, this person's, and of this browser?"""
+    if registrations.name_for(launch.asset) != tool.name:
         raise OAuthError("invalid_request", "hint_of_other_client", "lti_message_hint belongs to another tool")
     if not hmac.compare_digest(hint.login_hint.encode(), request.get("login_hint", "").encode()):
         raise OAuthError("invalid_request", "login_hint_wrong", "login_hint must be echoed as it was sent")
     if not hmac.compare_digest(hint.session_hash, session_hash):
         raise OAuthError("login_required", "session_other", f"this launch was begun in another sign-in; {_AGAIN}")
-    return hint
 
 
 def _over(code: str, message: str) -> OAuthError:

@@ -49,7 +49,9 @@ class Tool:
             config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
         except ValidationError as error:
             wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False))
-            raise ConfigError(f"the LTI tool '{row.name}' is set up wrongly: {wrong}; an admin has to correct it") from None
+            raise ConfigError(
+                f"the LTI tool '{row.name}' is set up wrongly, an admin has to correct: {wrong}"
+            ) from None
         return cls(
             connection_id=row.id,
             name=row.name,
@@ -94,9 +96,14 @@ def by_connection(session: Session, connection_id: int) -> Tool | None:
     return Tool.of(row) if row is not None else None
 
 
+def name_for(asset: Asset) -> str:
+    """The connection whose tool opens an asset: the one that its opening names, else its own."""
+    return (asset.opening or {}).get("tool") or asset.connection.name
+
+
 def of_asset(session: Session, asset: Asset) -> Tool:
-    """The tool that opens an asset: the one that its opening names, else its own connection."""
-    name = (asset.opening or {}).get("tool") or asset.connection.name
+    """The tool that opens an asset; raises LtiError where it is switched off or gone."""
+    name = name_for(asset)
     row = session.scalar(_tools().where(Connection.name == name))
     if row is None:
         raise LtiError(

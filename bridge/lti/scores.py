@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from bridge.lti import fields, line_items, subjects
 from bridge.lti.errors import LtiError
@@ -22,7 +23,7 @@ from bridge.lti.registrations import Tool
 from bridge.lti.vocabulary import RESULT_READ, SCORE
 from bridge.observe import logger
 from bridge.store import now, tables
-from bridge.store.tables import Asset, Launch, LineItem
+from bridge.store.tables import Asset, Connection, Event, Launch, LineItem, Person, Prompt
 
 RESULTS_TYPE = "application/vnd.ims.lis.v2.resultcontainer+json"
 ACTIVITY = ("Initialized", "Started", "InProgress", "Submitted", "Completed")
@@ -144,25 +145,35 @@ def _keep(session: Session, line_item: LineItem, kept: tables.Score | None, scor
 def _launch(book: Gradebook, line_item: LineItem, user_id: str) -> Launch:
     """The newest launch of the user for this line item; the user is found among those who were launched."""
     vault, client_id = book.host.vault, book.access.tool.client_id
-    with book.session.scalars(_launches(book.access.tool, line_item)) as newest_first:
-        for launch in newest_first:
-            system = launch.prompt.event.connection.name
-            if subjects.person(vault, client_id, launch.person.key) != user_id:
+    others: set[tuple[str, str]] = set()
+    with book.session.execute(_launches(book.access.tool, line_item)) as newest_first:
+        for launch_id, person, system in newest_first:
+            if (person, system) in others:
+                continue
+            others.add((person, system))
+            if subjects.person(vault, client_id, person) != user_id:
                 continue
             if subjects.context(vault, client_id, system) == line_item.context:
-                return launch
+                return book.session.get_one(Launch, launch_id)
     raise LtiError("user_unknown", "userId names nobody who was launched into this context")
 
 
-def _launches(tool: Tool, line_item: LineItem) -> Select[Launch]:
-    query = select(Launch).where(Launch.how == "lti").order_by(Launch.started_at.desc())
+def _launches(tool: Tool, line_item: LineItem) -> Select[uuid.UUID, str, str]:
+    query = (
+        select(Launch.id, Person.key, Connection.name)
+        .select_from(Launch)
+        .join(Launch.person)
+        .join(Launch.prompt)
+        .join(Prompt.event)
+        .join(Event.connection)
+        .where(Launch.how == "lti")
+        .order_by(Launch.started_at.desc())
+        .execution_options(yield_per=100)
+    )
     if line_item.asset_id is not None:
-        query = query.where(Launch.asset_id == line_item.asset_id)
-    else:
-        opened_by = Asset.opening["tool"].as_string() == tool.name
-        query = query.join(Asset).where(opened_by | (Asset.connection_id == tool.connection_id))
-    event = joinedload(Launch.prompt).joinedload(tables.Prompt.event).joinedload(tables.Event.connection)
-    return query.options(joinedload(Launch.person), event).execution_options(yield_per=50)
+        return query.where(Launch.asset_id == line_item.asset_id)
+    opened_by = Asset.opening["tool"].as_string() == tool.name
+    return query.join(Launch.asset).where(opened_by | (Asset.connection_id == tool.connection_id))
 
 
 def _verdict(tool: Tool, line_item: LineItem, launch: Launch, score: Score) -> Verdict | None:

@@ -8,8 +8,8 @@ from sqlalchemy import JSON, DateTime, Dialect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
-#: JSON values: JSONB on PostgreSQL, text on SQLite.
-Json = JSON().with_variant(JSONB(), "postgresql")
+#: JSON values: JSONB on PostgreSQL, text on SQLite. None is the NULL of SQL, so that `is_(None)` finds it.
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class Utc(TypeDecorator[dt.datetime]):

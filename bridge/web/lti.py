@@ -123,7 +123,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _form(request: Request, body: bytes) -> dict[str, str]:
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "not_a_form", "send application/x-www-form-urlencoded")
     return _pairs(body.decode("latin-1"))
 

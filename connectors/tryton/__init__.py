@@ -77,7 +77,13 @@ class _Found:
 
 
 class Tryton(Connector[TrytonConfig], Poll, Channel, Roster):
-    """Tryton by its REST interface (https://docs.tryton.org/latest/server/topics/user_application.html)."""
+    """Tryton by its REST interface (https://docs.tryton.org/latest/server/topics/user_application.html).
+
+    The key is that of a user application "REST" whose user may read the records to watch, and write to those that take
+    prompts. A new record is a ``<model>.created``, a later write a ``<model>.updated``; who created or wrote it is the
+    ``actor``, the user of the record's employee the ``owner``, each by login. Prompts can be taken back from a record
+    that has lists of notes and attachments, as an opportunity has; from others only with an administrator's key.
+    """
 
     manifest = Manifest(
         key="tryton",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, Page
 
 from bridge.demo import run
 from bridge.demo.desk import create_desk, settings_from
+from bridge.demo.tool import create_app as create_tool
 from bridge.flows import configure, decide_prompts, deliver_prompt, sync_catalogue
 from bridge.flows.runtime import Runtime
 from bridge.web.app import create_app
@@ -32,12 +32,6 @@ class Site:
     bridge: str
     desk: str
     runtime: Runtime
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -71,7 +65,7 @@ def work_at_once(runtime: Runtime) -> None:
 @pytest.fixture
 def site(tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A bridge with the demo's own configuration, and Desk."""
-    ports = run.Ports(*(free_port() for _ in range(4)))
+    ports = run.Ports.free()
     home = Path(shutil.copytree(fresh_home, tmp_path / "home"))
     runtime = make_runtime(home, base_url=f"http://127.0.0.1:{ports.bridge}")
     secrets = run.Secrets.make(lrs_key="fb_unused", lrs_secret="unused")
@@ -83,7 +77,12 @@ def site(tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> I
     work_at_once(runtime)
     bridge = f"http://127.0.0.1:{ports.bridge}"
     desk = settings_from(secrets.as_environment(), home=tmp_path / "desk", port=ports.desk, bridge_url=bridge)
-    with serving(create_app(runtime), ports.bridge), serving(create_desk(desk), ports.desk):
+    tool = create_tool(bridge, key_file=tmp_path / "tool.pem")
+    with (
+        serving(create_app(runtime), ports.bridge),
+        serving(create_desk(desk), ports.desk),
+        serving(tool, ports.tool),
+    ):
         yield Site(bridge, desk.url, runtime)
     runtime.db.close()
 
@@ -95,9 +94,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own browser context; a script error on it fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A page of its own browser context, closed before the site; a script error on it fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))

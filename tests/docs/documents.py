@@ -31,7 +31,7 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 #: How long a command may take, in seconds, and how long until something that the bridge does by itself is seen.
 COMMAND_SECONDS, PATIENCE = 120, 20.0
 _FENCE = re.compile(r"^(?P<fence>`{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE)
-_ADDRESS = re.compile(r"(?<=127\.0\.0\.1:)\d{4}\b")
+_PORT = re.compile(r'(?:(?<=127\.0\.0\.1:)|(?<=127\.0\.0\.1", ))\d{4}\b')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Step:
     @property
     def only_looks(self) -> bool:
         """Asks for what comes about by itself, so a reader would ask again a moment later."""
-        return self.command.startswith(("curl", "flowbridge report")) and "--data" not in self.command
+        return self.command.startswith(("curl", "flowbridge report", "tail")) and "--data" not in self.command
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,19 +113,19 @@ class Reader:
 
     def _here(self, text: str) -> str:
         """The text with the ports of this run."""
-        return _ADDRESS.sub(lambda port: str(self._ports.setdefault(port[0], free_port())), text)
+        return _PORT.sub(lambda port: str(self._ports.setdefault(port[0], free_port())), text)
 
     def _type(self, block: Block, step: Step) -> None:
         deadline = time.monotonic() + PATIENCE
         while True:
             done = self._run(step.command)
-            assert done.returncode == 0, f"{block.place}: {step.command}\n{done.stdout}{done.stderr}"
-            missing = self._missing(step, done.stdout + done.stderr)
+            told = f"{block.place}: {step.command}\n{done.stdout}"
+            assert done.returncode == 0, f"{told}\nended with {done.returncode}"
+            missing = self._missing(step, done.stdout)
             if missing is None:
                 return
-            if not step.only_looks or time.monotonic() > deadline:
-                said = f"{done.stdout}{done.stderr}"
-                raise AssertionError(f"{block.place}: {step.command}\ndid not say: {missing}\nbut:\n{said}")
+            assert step.only_looks and time.monotonic() < deadline, f"{told}\ndid not say: {missing}"
+            time.sleep(0.1)
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a shell that knows the variables of those before it."""
@@ -135,7 +135,8 @@ class Reader:
             ["bash", "-c", script],
             cwd=self.folder,
             env=self._environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=COMMAND_SECONDS,
             check=False,

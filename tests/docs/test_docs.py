@@ -57,7 +57,7 @@ def test_configuration_is_accepted(document: Path, runtime: Runtime, tmp_path: P
 
 @EVERY_DOCUMENT
 def test_links_lead_somewhere(document: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```|`[^`\n]+`", "", _text(document), flags=re.DOTALL | re.MULTILINE)
     targets = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text)
     for target in (inline or tag for inline, tag in targets):
         path, _, anchor = target.partition("#")
@@ -70,13 +70,13 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def _anchors(document: Path) -> set[str]:
     """The anchors that GitHub gives to headings."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", _text(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @EVERY_DOCUMENT
 def test_settings_that_are_named_exist(document: Path) -> None:
-    named = set(re.findall(r"\bFLOWBRIDGE_[A-Z_]+[A-Z]\b", document.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\bFLOWBRIDGE_[A-Z_]+[A-Z]\b", _text(document)))
     known = {f"FLOWBRIDGE_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     assert named <= known
 
@@ -85,12 +85,12 @@ def test_settings_that_are_named_exist(document: Path) -> None:
 def test_commands_that_are_named_exist(document: Path) -> None:
     root = typer.main.get_command(app)
     known = {name: getattr(command, "commands", {}) for name, command in root.commands.items()}  # type: ignore[attr-defined]
-    for name, sub in re.findall(r"(?:`|^\$ )flowbridge ([a-z]+)(?: ([a-z]+)\b)?", _prose(document), re.MULTILINE):
+    for name, sub in re.findall(r"(?:`|^\$ )flowbridge ([a-z]+)(?: ([a-z]+)\b)?", _text(document), re.MULTILINE):
         assert name in known, f"there is no command `flowbridge {name}`"
         assert not known[name] or not sub or sub in known[name], f"there is no command `flowbridge {name} {sub}`"
 
 
-def _prose(document: Path) -> str:
+def _text(document: Path) -> str:
     return document.read_text(encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ import pytest
 from bridge.domain.events import BusinessEvent, PersonRef
 from bridge.flows import configure, sync_catalogue
 from bridge.flows.runtime import Runtime
+from tests.flows import scripted
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
@@ -103,3 +104,19 @@ def event() -> Callable[..., BusinessEvent]:
         return BusinessEvent(**{**whole, **parts})
 
     return make
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scripted.Script:
+    """The connectors of ``tests.flows.scripted`` are installed, and do what this says."""
+    scripted.install(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    scripted.current = scripted.Script()
+    return scripted.current
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def each_runtime(request: pytest.FixtureRequest) -> Runtime:
+    """A ready bridge, once on each database."""
+    made: Runtime = request.getfixturevalue("runtime" if request.param == "sqlite" else "pg_runtime")
+    return made

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -527,14 +528,18 @@ def test_a_delivery_counts_although_somebody_else_gave_it_up_meanwhile(bridge: R
 def test_a_call_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain_outbox, "CALL_SECONDS", 0.000_001)
+    clock = {"now": 1000.0}
+    monkeypatch.setattr(drain_outbox, "time", types.SimpleNamespace(monotonic=lambda: clock["now"]))
     connect(runtime, lrs)
     fill(runtime, 8, result={"response": "x" * 300_000})
-    assert drain_outbox.drain(runtime) == 0
-    monkeypatch.setattr(drain_outbox, "CALL_SECONDS", 20.0)
-    lrs.script.append(lambda lrs, ids: monkeypatch.setattr(drain_outbox.time, "monotonic", lambda: 1e12) or (0, {}, ""))
+
+    def slowly(lrs: Lrs, ids: list[str]) -> Answer:
+        clock["now"] += drain_outbox.CALL_SECONDS + 1
+        return BEHAVES(lrs, ids) or (500, {}, "")
+
+    lrs.script.append(slowly)
     assert drain_outbox.drain(runtime) == 3
-    monkeypatch.undo()
+    assert (len(lrs.posts), waiting(runtime)) == (1, 5)
     assert drain_outbox.drain(runtime) == 5
 
 

@@ -20,13 +20,16 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from bridge.demo.tool import create_app, quiz
+from bridge.flows import open_launch
 from bridge.flows.runtime import Runtime
 from bridge.lti import keys
 from bridge.settings import Settings
 from bridge.store import tables
+from tests.browser.chromium import chromium
 
 
 def free_port() -> int:
@@ -250,3 +253,52 @@ def test_every_question_has_one_best_answer_and_feedback_for_each() -> None:
         assert all(len(option.feedback) > 60 for option in question.options)
     places = {question.options.index(question.best) for question in quiz.QUESTIONS}
     assert len(places) > 1, "always the same place would give it away"
+
+
+@pytest.fixture
+def page(scene: Scene) -> Iterator[Page]:
+    """Sam's browser with scripts, signed in."""
+    with chromium() as browser:
+        context = browser.new_context(locale="en-GB")
+        context.set_default_timeout(20_000)
+        context.add_cookies([{"name": "flowbridge_session", "value": scene.office.sign_in(), "url": scene.bridge}])
+        yield context.new_page()
+        context.close()
+
+
+def link(scene: Scene) -> str:
+    """A launch link as a channel shows it."""
+    with scene.office.runtime.db.read() as session:
+        prompt = session.get_one(tables.Launch, scene.office.launch()).prompt_id
+    return f"{scene.bridge}/go/{open_launch.ticket_for(scene.office.runtime, prompt)}"
+
+
+@pytest.mark.browser
+def test_a_link_leads_to_the_quiz_and_back_with_a_keyboard_alone(scene: Scene, page: Page) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.goto(link(scene))
+    page.wait_for_url(f"{scene.tool}/quiz/**")
+    expect(page.get_by_text("Opened from desk · Acme & Söhne")).to_be_visible()
+    for _ in quiz.QUESTIONS:
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Recorded.")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("link", name="Back to your work").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="You are back")).to_be_visible()
+    assert complaints == [], "a page's own policy stopped something of its own"
+    assert [(source, completed) for source, _, completed, *_ in scene.outcomes()] == [("ags", True)]
+
+
+@pytest.mark.browser
+def test_the_back_button_leads_to_where_the_person_was_and_not_into_a_used_launch(scene: Scene, page: Page) -> None:
+    page.goto(f"{scene.tool}/")
+    page.goto(link(scene))
+    page.wait_for_url(f"{scene.tool}/quiz/**")
+    page.go_back()
+    assert page.url == f"{scene.tool}/"

@@ -77,16 +77,19 @@ class Process:
                         found[words[-1].decode()] = int(stat.parent.name)
         return found
 
-    def says(self, text: str, *, seconds: float = 30) -> str:
+    def says(self, text: str, *, seconds: float = 60) -> str:
         """Wait for a line with ``text`` in either stream; returns the line."""
 
         def look() -> str:
-            assert self.popen.poll() is None or text in "".join(self.out + self.err), "".join(self.out + self.err)
+            if self.popen.poll() is not None:
+                for reader in self._readers:
+                    reader.join(10)
+                assert text in "".join(self.out + self.err), "".join(self.out + self.err)
             return next((line for line in (*self.out, *self.err) if text in line), "")
 
-        return str(until(look, seconds=seconds, what=f"'{text}' in {self.popen.args}"))
+        return str(until(look, seconds=seconds, what=f"'{text}' in the output"))
 
-    def end(self, number: int = signal.SIGTERM, *, seconds: float = 15) -> int:
+    def end(self, number: int = signal.SIGTERM, *, seconds: float = 20) -> int:
         """Send a signal and wait; returns the exit code."""
         self.popen.send_signal(number)
         code = self.popen.wait(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import socket
 import statistics
@@ -12,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 
 import workers.app
 from tests.workers.conftest import Bridge, free_port, until
@@ -81,14 +82,14 @@ def queues(wire: tuple[Wire, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     direct = next(real.format(port=port) for real, port in BROKERS.values() if url.startswith(real[:4]))
 
     def waiting(kind: str) -> int:
-        with Connection(direct) as connection, connection.channel() as channel:
+        with Connection(direct) as connection, connection.channel() as channel:  # type: ignore[no-untyped-call]
             try:
                 return int(channel.queue_declare(f"{prefix}.{kind}", passive=True).message_count)
             except connection.channel_errors:
                 return 0
 
     yield waiting
-    with Connection(direct) as connection:
+    with Connection(direct) as connection:  # type: ignore[no-untyped-call]
         for kind in workers.app.KINDS:
             with contextlib.suppress(*connection.channel_errors), connection.channel() as channel:
                 channel.queue_delete(f"{prefix}.{kind}")
@@ -114,7 +115,7 @@ def brokered(
 def test_a_nudge_of_web_reaches_the_worker(brokered: Bridge, record_property: Callable[[str, object], None]) -> None:
     brokered.run("worker").says("The worker is ready")  # no beat: only nudges can do it
     brokered.run("web")
-    until(brokered.ready, seconds=15, what="web")
+    until(brokered.ready, seconds=60, what="web")
     taken = []
     for _ in range(40):
         event = uuid.UUID(brokered.get("/event")["id"])
@@ -132,7 +133,7 @@ def test_without_the_broker_nothing_waits_and_nothing_is_lost(
     worker = brokered.run("worker", "--beat")
     worker.says("The worker is ready")
     web = brokered.run("web")
-    until(brokered.ready, seconds=15, what="web")
+    until(brokered.ready, seconds=60, what="web")
     brokered.decided(uuid.UUID(brokered.get("/event")["id"]))
     wire[0].cut()
     answers = [brokered.get("/event") for _ in range(20)]
@@ -158,7 +159,7 @@ def test_a_beat_of_its_own_ticks_by_message(brokered: Bridge) -> None:
     brokered.run("beat")
     brokered.decided(late, seconds=15)
     for kind in ("poll", "sync", "housekeeping"):
-        until(lambda kind=kind: brokered.calls(kind), seconds=5, what=f"the first {kind}")
+        until(functools.partial(brokered.calls, kind), seconds=5, what=f"the first {kind}")
 
 
 def test_many_nudges_become_few_messages(brokered: Bridge, queues: Callable[[str], int]) -> None:
@@ -169,7 +170,7 @@ def test_many_nudges_become_few_messages(brokered: Bridge, queues: Callable[[str
     while time.monotonic() < begun + 0.3:
         nudge("decide")
         calls += 1
-    until(lambda: queues("decide") >= 3, seconds=5, what="the later ones")
+    until(lambda: queues("decide") >= 2, seconds=5, what="one for the later ones")
     assert calls > 1000
     assert queues("decide") <= 15
     nudge("drain")  # sent last: then nothing is under way any more

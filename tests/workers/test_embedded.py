@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,18 @@ from bridge.store import now
 from tests.workers.conftest import Bridge, until
 
 SAMPLES = 60
+
+WITHOUT_WATCH = """
+import sys
+from bridge.settings import Settings
+from workers import embedded, run
+
+def fail(self):
+    raise RuntimeError("the watch is broken on purpose")
+
+embedded.Watch._run = fail
+sys.exit(run.run_worker(Settings.load()))
+"""
 
 
 def latencies(bridge: Bridge) -> tuple[float, float]:
@@ -72,7 +86,7 @@ def test_a_flow_that_makes_work_nudges_the_next_one(bridge: Bridge) -> None:
 def test_the_beat_asks_for_everything_from_the_start(bridge: Bridge) -> None:
     started(bridge)
     for kind in ("deliver", "drain", "write_back", "poll", "sync", "housekeeping"):
-        until(lambda kind=kind: bridge.calls(kind), seconds=5, what=f"the first {kind}")
+        until(functools.partial(bridge.calls, kind), seconds=5, what=f"the first {kind}")
     until(lambda: bridge.calls("drain") > 2 and bridge.calls("poll") > 2, seconds=5, what="more ticks")
     assert bridge.calls("housekeeping") == bridge.calls("sync") == 1
 
@@ -107,8 +121,17 @@ def test_the_worker_ends_soon_and_finishes_what_it_does(bridge: Bridge) -> None:
     worker = started(bridge).run("worker")
     worker.says("The worker is ready")
     event = bridge.add_event()
-    assert worker.end(seconds=5) == 0
+    assert worker.end() == 0
     bridge.decided(event)
+
+
+def test_a_worker_that_lost_a_thread_ends_so_that_another_one_is_started(bridge: Bridge, tmp_path: Path) -> None:
+    bridge.prepare()
+    script = tmp_path / "without_watch.py"
+    script.write_text(WITHOUT_WATCH)
+    worker = bridge.run(str(script))
+    assert worker.popen.wait(60) == os.EX_SOFTWARE
+    worker.says("A thread of the worker died")
 
 
 def test_a_second_embedded_worker_does_no_harm(bridge: Bridge) -> None:
@@ -117,7 +140,7 @@ def test_a_second_embedded_worker_does_no_harm(bridge: Bridge) -> None:
         bridge.decided(event)
 
 
-def test_the_beat_of_its_own_says_that_it_can_do_nothing_here(bridge: Bridge, tmp_path: Path) -> None:
+def test_the_beat_of_its_own_says_that_it_can_do_nothing_here(bridge: Bridge) -> None:
     beat = bridge.run("beat")
-    assert beat.popen.wait(20) == 2
+    assert beat.popen.wait(60) == 2
     beat.says("FLOWBRIDGE_BROKER_URL")

@@ -45,7 +45,7 @@ def gone(pid: int) -> bool:
 
 
 def all_up(serve: Process, *names: str) -> dict[str, int]:
-    until(lambda: set(names) <= set(serve.children()), seconds=15, what=f"{names} running")
+    until(lambda: set(names) <= set(serve.children()), seconds=60, what=f"{names} running")
     return serve.children()
 
 
@@ -63,7 +63,6 @@ def test_start_and_stop(bridge: Bridge, record_property: Callable[[str, object],
     record_property("seconds to start, to stop", (ready, stopped))
     print(f"start {ready:.1f} s, stop {stopped:.1f} s")
     assert all(gone(pid) for pid in children.values())
-    assert "killed" not in "".join(first.err)
     again = bridge.run("serve", "--port", str(bridge.port))
     again.says("flowbridge is ready at")
     assert again.end() == 0
@@ -76,7 +75,7 @@ def test_a_second_start_is_refused_with_a_reason(make_bridge: Callable[..., Brid
     serving = served(first)
     same_database = first.run("serve", FLOWBRIDGE_PORT=str(other.port))
     same_port = other.run("serve", FLOWBRIDGE_PORT=str(first.port))
-    assert same_database.popen.wait(20) == same_port.popen.wait(20) == 1
+    assert same_database.popen.wait(60) == same_port.popen.wait(20) == 1
     assert f"served already, by process {serving.popen.pid}" in same_database.says("is being served already")
     assert f"127.0.0.1:{first.port}" in same_port.says("is listening")
     assert f"--port {first.port + 1}" in same_port.says("choose another port")
@@ -90,7 +89,7 @@ def test_another_serve_on_the_same_postgresql_database_is_refused(
     first, second = make_bridge(DATABASE_URL=postgres_url), make_bridge(DATABASE_URL=postgres_url)
     served(first)
     refused = second.run("serve")
-    assert refused.popen.wait(20) == 1
+    assert refused.popen.wait(60) == 1
     refused.says("is being served already")
 
 
@@ -99,15 +98,15 @@ def test_a_database_that_is_not_there_is_named_without_its_password(bridge: Brid
         nobody.bind(("127.0.0.1", 0))
         url = f"postgresql+psycopg://me:hidden-word@127.0.0.1:{nobody.getsockname()[1]}/nothing"
         refused = bridge.run("serve", FLOWBRIDGE_DATABASE_URL=url)
-        assert refused.popen.wait(20) == 1
+        assert refused.popen.wait(60) == 1
     refused.says("can't be reached")
     refused.says("FLOWBRIDGE_DATABASE_URL")
     assert "hidden-word" not in "".join(refused.out + refused.err)
 
 
 def test_a_database_in_memory_is_refused(bridge: Bridge) -> None:
-    refused = bridge.run("serve", FLOWBRIDGE_DATABASE_URL="sqlite://")
-    assert refused.popen.wait(20) == 1
+    refused = bridge.run("serve", FLOWBRIDGE_DATABASE_URL="sqlite:///:memory:")
+    assert refused.popen.wait(60) == 1
     refused.says("name a file")
 
 
@@ -129,7 +128,7 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(
     assert serve.children()["worker"] != int(stalled)
     os.kill(bridge.get("/")["pid"], signal.SIGKILL)
     serve.says("web ended by signal 9")
-    until(bridge.ready, seconds=15, what="web again")
+    until(bridge.ready, seconds=60, what="web again")
 
 
 def test_nothing_outlives_a_killed_supervisor(bridge: Bridge, record_property: Callable[[str, object], None]) -> None:
@@ -146,13 +145,16 @@ def test_nothing_outlives_a_killed_supervisor(bridge: Bridge, record_property: C
     assert served(bridge).end() == 0, "neither lock nor port may be left behind"
 
 
-def test_a_stuck_task_does_not_hold_up_the_end(bridge: Bridge) -> None:
+def test_neither_a_stuck_task_nor_an_open_stream_holds_up_the_end(bridge: Bridge) -> None:
     serve = served(bridge)
     bridge.add_event(data={"stall": True})
     until((bridge.home / "stalled").exists, seconds=10, what="the task under way")
-    worker = all_up(serve, "worker")["worker"]
-    assert serve.end(signal.SIGINT, seconds=10) == 0
-    assert gone(worker)
+    children = all_up(serve, "web", "worker")
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as browser:
+        browser.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert browser.recv(1024)
+        assert serve.end(signal.SIGINT, seconds=10) == 0
+    assert all(gone(pid) for pid in children.values())
     serve.says("worker did not end in time")
 
 
@@ -176,5 +178,5 @@ def test_extra_children_run_beside(bridge: Bridge, tmp_path: Path) -> None:
 
 def test_a_wrong_setting_is_named(bridge: Bridge) -> None:
     serve = bridge.run("serve", FLOWBRIDGE_POLL_SECONDS="soon")
-    assert serve.popen.wait(20) == 2
+    assert serve.popen.wait(60) == 2
     serve.says("FLOWBRIDGE_POLL_SECONDS")

@@ -40,7 +40,7 @@ QUESTIONS = (
         " with the other vendor.” What do you do first?",
         (
             Option(
-                "Answer within the hour with ten percent, to keep the deal warm.",
+                "Answer within the hour with ten percent, and ask for a signature this week in return.",
                 "A fast concession says that the first price had air in it. The next request is already on its way, and"
                 " you still don't know what the fifteen percent are for.",
             ),
@@ -51,7 +51,7 @@ QUESTIONS = (
                 right=True,
             ),
             Option(
-                "Write back that the price stands.",
+                "Write back that the price stands, and that quality has its cost.",
                 "It may well stand. But a flat no makes it a contest of wills, and you learn nothing about what they"
                 " need.",
             ),
@@ -68,12 +68,12 @@ QUESTIONS = (
                 " has learned that asking works.",
             ),
             Option(
-                "Twenty extra seats, as a sign of good will.",
+                "Twenty extra seats for the first year, as a sign of good will that asks for nothing.",
                 "Good will that costs nothing to receive is soon forgotten. The seats are also revenue that you may"
                 " never get back at renewal.",
             ),
             Option(
-                "Something that is cheap for you and valuable to them, in exchange for something you need.",
+                "Something cheap for you and valuable to them, in exchange for something you need.",
                 "An earlier start for a signature this month, a named engineer for a reference: a trade keeps the price"
                 " believable and moves both sides.",
                 right=True,
@@ -92,12 +92,12 @@ QUESTIONS = (
                 right=True,
             ),
             Option(
-                "“They had two serious outages last year.”",
+                "“They had two serious outages last year, and three of their customers came to us.”",
                 "Even if it is true, the buyer now has to defend their shortlist against you, and wonders what you say"
                 " about others.",
             ),
             Option(
-                "“Then we match it.”",
+                "“Then we match it, provided that we can close this week.”",
                 "You have just confirmed that both are the same, and that a third of your price was negotiable all"
                 " along.",
             ),
@@ -109,7 +109,7 @@ QUESTIONS = (
         "The call gets loud. “Take it or leave it, I need your yes now.” What helps most in the next minute?",
         (
             Option(
-                "Explaining once more, in detail, why the offer is fair.",
+                "Explaining once more, calmly and point by point, why the offer is fair as it stands.",
                 "Under pressure more arguments sound like less conviction, and every extra sentence can be used.",
             ),
             Option(
@@ -119,7 +119,7 @@ QUESTIONS = (
                 right=True,
             ),
             Option(
-                "Saying yes in principle, and repairing the details in the contract.",
+                "Saying yes in principle now, and repairing the details later in the contract.",
                 "The contract talks then begin with your yes and their reading of it. What was not said today will be"
                 " paid for later.",
             ),
@@ -131,12 +131,12 @@ QUESTIONS = (
         "The proposal is ready. Which one thing should be in writing, for yourself, before it goes out?",
         (
             Option(
-                "The complete list of features, with the strongest ones first.",
+                "The complete list of features, the strongest ones first, with a proof for each of them.",
                 "Useful for the proposal, but it does not help in the moment when somebody asks for one more"
                 " exception.",
             ),
             Option(
-                "The lowest price that the system lets you enter.",
+                "The lowest price that the system lets you enter, and the discount that this makes.",
                 "That is an authorisation, not a limit. A deal can be permitted and still not be worth signing.",
             ),
             Option(

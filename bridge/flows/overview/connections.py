@@ -140,7 +140,7 @@ def _rows(session: Session, found: list[tables.Connection]) -> list[Row]:
 
 def _counts(session: Session, table: Any, *where: Any) -> dict[int, int]:
     rows = session.execute(select(table.connection_id, func.count()).where(*where).group_by(table.connection_id))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def _row(connection: tables.Connection, run: tables.SyncRun | None, assets: int, events: int, statements: int) -> Row:

@@ -61,7 +61,11 @@ def _only_admin(person: SignedIn) -> SignedIn:
     if person.must_change:
         raise HTTPException(303, headers={"Location": "/password"})
     if person.role != "admin":
-        raise Refused("The console is for LMS admins. Your own prompts are on the start page.", code="admins_only")
+        raise Refused(
+            "The console is for LMS admins who signed in with their own password. Sign out and sign in with yours;"
+            " your own prompts are on the start page.",
+            code="admins_only",
+        )
     return person
 
 

@@ -9,8 +9,8 @@ from bridge.flows.overview import Day
 
 #: What is drawn, in this order: attribute of a day, and its word.
 SERIES = (("offered", "Offered"), ("opened", "Opened"), ("completed", "Completed"))
-WIDTH, HEIGHT = 720, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 4, 14, 28
+WIDTH, HEIGHT = 1040, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 2, 44, 14, 30
 _GAP, _BETWEEN = 0.28, 2.0
 
 
@@ -28,11 +28,10 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mark:
-    """A line or word of an axis, at a place on it; ``minor`` words are left out where there is little room."""
+    """A line or word of an axis, at a place on it."""
 
     at: float
     text: str
-    minor: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +41,8 @@ class Plot:
     bars: tuple[Bar, ...]
     lines: tuple[Mark, ...]
     days: tuple[Mark, ...]
+    width: float = WIDTH
+    height: float = HEIGHT
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     bottom: float = HEIGHT - _BOTTOM
@@ -62,8 +63,7 @@ def plot(days: Sequence[Day]) -> Plot:
             label = f"{day.day:%d %B}: {value} {word.lower()}"
             x = start + place * (bar + _BETWEEN)
             bars.append(Bar(name, round(x, 1), round(floor - height, 1), round(bar, 1), round(height, 1), label))
-        is_minor = (len(days) - 1 - number) % 2 == 1
-        labels.append(Mark(round(_LEFT + slot * (number + 0.5), 1), f"{day.day.day} {day.day:%b}", is_minor))
+        labels.append(Mark(round(_LEFT + slot * (number + 0.5), 1), f"{day.day.day} {day.day:%b}"))
     lines = [Mark(round(floor - room * share, 1), f"{top * share:,.0f}") for share in (0, 0.5, 1)]
     return Plot(tuple(bars), tuple(lines), tuple(labels))
 

@@ -13,3 +13,6 @@ async function follow(place) {
 }
 
 document.querySelectorAll("[data-follow]").forEach(follow);
+
+// On a narrow screen the sections are a strip: show the one that we are in.
+document.querySelector(".sections [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

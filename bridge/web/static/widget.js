@@ -142,9 +142,10 @@
         const path = `prompts?after=${encodeURIComponent(cursor)}&wait=${WAIT_SECONDS}`;
         const news = await call("GET", path, { signal: poll.signal, seconds: WAIT_SECONDS + 10 });
         failures = 0;
-        if (news.cursor !== cursor) view.show(news.prompts);
+        const isNew = news.cursor !== cursor;
+        if (isNew) view.show(news.prompts);
         cursor = news.cursor;
-        await pause(100);
+        await pause(isNew ? 100 : 300 * Math.random());
       } catch (error) {
         if (poll.signal.aborted) continue;
         if (error instanceof Hopeless) return console.info(`flowbridge: no help on this page: ${error.message}`);
@@ -237,7 +238,7 @@
     constructor(prompt) {
       this.door = null;
       this.doorAt = 0;
-      this.wasOpened = false;
+      this.wasShown = false;
       this.meta = el("span");
       this.text = el("p", { className: "say" });
       this.title = el("p", { className: "title" });
@@ -398,12 +399,13 @@
     },
 
     noteShown(card) {
+      if (card.wasShown) return;
       card.wasShown = true;
       card.prepare();
-      const seen = memory.get("seen");
-      if (seen.includes(card.prompt.id)) return;
-      memory.set("seen", [...seen, card.prompt.id].slice(-200));
-      call("POST", `prompts/${card.prompt.id}/shown`).catch(() => {}); // the next page says it again
+      const { id } = card.prompt;
+      if (memory.get("seen").includes(id)) return;
+      const remember = () => memory.set("seen", [...memory.get("seen"), id].slice(-200));
+      call("POST", `prompts/${id}/shown`).then(remember, () => {}); // if it fails, the next page says it again
     },
 
     minimise(isSmall) {
@@ -511,11 +513,11 @@
 
     async finish() {
       if (this.launch.completed) return this.close();
+      await this.saving;
       if (finish.getAttribute("aria-disabled") === "true") {
         problem.textContent = "Tick every step first; then it is done.";
         return;
       }
-      await this.saving;
       try {
         this.launch = { ...(await call("POST", `launches/${this.launch.launch_id}/finish`)), html: "" };
         problem.textContent = "";
@@ -669,10 +671,9 @@
     .content .support-checklist ul:has(> .support-step) { list-style: none; padding: 0; }
     .content .support-checklist .support-step { position: relative; margin: 0; padding: 12px 0 12px 38px; border-bottom: 1px solid var(--line); }
     .content .support-step > p { margin-bottom: 4px; }
-    .content .support-checklist label { cursor: pointer; }
-    .content .support-checklist label::before { content: ""; position: absolute; inset: 0 0 auto 0; height: 100%; min-height: 44px; }
-    .content .support-checklist .support-step:has(p ~ p) label::before { height: 44px; }
-    .content input[type="checkbox"] { position: absolute; left: 2px; top: 14px; width: 22px; height: 22px; margin: 0; appearance: none; border: 1.5px solid light-dark(#94a3b8, #64748b); border-radius: 6px; background: var(--surface); cursor: pointer; z-index: 1; }
+    .content .support-checklist label { display: inline-block; width: 100%; cursor: pointer; }
+    .content input[type="checkbox"]::after { content: ""; position: absolute; inset: -12px; }
+    .content input[type="checkbox"] { position: absolute; left: 2px; top: 14px; width: 22px; height: 22px; margin: 0; appearance: none; border: 1.5px solid light-dark(#94a3b8, #64748b); border-radius: 6px; background: var(--surface); cursor: pointer; }
     .content input[type="checkbox"]:checked { border-color: var(--accent); background: var(--accent) url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 20 20' fill='none' stroke='%23fff' stroke-width='2.4' stroke-linecap='round' stroke-linejoin='round'%3E%3Cpath d='m4.5 10.5 3.6 3.6 7.4-7.8'/%3E%3C/svg%3E") center / 18px no-repeat; }
     .content .support-step:has(input:checked) > label, .content .support-step:has(input:checked) > p:first-child { color: var(--muted); }
     .content .support-sop > ol { list-style: none; padding: 0; counter-reset: step; }
