@@ -55,11 +55,11 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def _runtime(*, prepare: bool = True) -> Runtime:
+def _runtime() -> Runtime:
     settings = Settings.load()
     configure_logs(level=settings.log_level, form=settings.log_format)
     runtime = Runtime.start(settings)
-    if prepare and (first := setup.prepare(runtime)):
+    if first := setup.prepare(runtime):
         tell_first_start(first)
     return runtime
 
@@ -248,9 +248,8 @@ def report_completions(
 
 @db_app.command("upgrade")
 def upgrade() -> None:
-    """Bring the database to this version's schema."""
-    runtime = _runtime(prepare=False)
-    migrate.upgrade(runtime.db)
+    """Make a database ready for this version: schema, signing keys and, the very first time, an admin."""
+    runtime = _runtime()
     typer.echo(f"The schema is at {migrate.current(runtime.db)}.")
 
 

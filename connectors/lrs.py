@@ -42,13 +42,11 @@ _IN_ANY_ORDER = ("member", "attachments", *_CONTEXT)
 
 
 class LrsConfig(Config):
-    """``endpoint`` with or without a slash or ``/statements`` at its end; ``key`` and ``secret``, or a ``token``."""
-
-    endpoint: HttpUrl
-    key: str = ""
+    endpoint: HttpUrl = Field(description="With or without a slash or `/statements` at its end.")
+    key: str = Field(default="", description="Basic credentials, with `secret`.")
     secret: SecretStr | None = Field(default=None, min_length=1)
-    token: SecretStr | None = Field(default=None, min_length=1)
-    version: Literal["1.0.3", "2.0.0"] = "1.0.3"
+    token: SecretStr | None = Field(default=None, min_length=1, description="A bearer token instead of both.")
+    version: Literal["1.0.3", "2.0.0"] = Field(default="1.0.3", description="The xAPI version that is spoken there.")
 
     @field_validator("endpoint")
     @classmethod

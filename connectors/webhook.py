@@ -47,20 +47,23 @@ _PAGE = (b"<!doctype html", b"<html")
 
 
 class WebhookConfig(Config):
-    """``secrets`` sign both ways: the first is the current one, the others are still good while it is rotated.
-
-    ``bearer`` is for senders that can't sign. ``url`` is where prompts go. ``people`` maps a role to the path in an
-    event's data of an object {id, email, name}, of an e-mail address or of an id. With ``sign_in_secret`` the app's
-    server vouches for its people (a JWT, HS256), and pages of ``origins`` may embed the bridge's widget.
-    """
-
-    secrets: tuple[SecretStr, ...] = ()
-    bearer: SecretStr | None = Field(default=None, min_length=16)
-    url: HttpUrl | None = None
-    source: str = Field(default="flowbridge", min_length=1)
-    people: Mapping[str, str] = PEOPLE
-    sign_in_secret: SecretStr | None = Field(default=None, min_length=32)
-    origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s]+$")], ...] = ()
+    secrets: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Standard Webhooks secrets for both ways: the first is the current one, others are still good.",
+    )
+    bearer: SecretStr | None = Field(default=None, min_length=16, description="For a sender that can't sign.")
+    url: HttpUrl | None = Field(default=None, description="Where prompts go.")
+    source: str = Field(default="flowbridge", min_length=1, description="The CloudEvents source of what is sent.")
+    people: Mapping[str, str] = Field(
+        default=PEOPLE,
+        description="By role, the path in an event's data of {id, email, name}, of an e-mail address or of an id.",
+    )
+    sign_in_secret: SecretStr | None = Field(
+        default=None, min_length=32, description="The app's server signs with it whom it vouches for (JWT, HS256)."
+    )
+    origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s]+$")], ...] = Field(
+        default=(), description="Whose pages may embed the widget."
+    )
 
     @field_validator("secrets")
     @classmethod

@@ -144,6 +144,7 @@ def sign_in_page(request: Request) -> Response:
 
 
 def sign_in(request: Request, form: Form) -> Response:
+    """Sign in as one of the people, and go to where they work."""
     key = str(form.get("person", ""))
     if key not in PEOPLE:
         raise HTTPException(400, "Choose one of the people.")
@@ -155,6 +156,7 @@ def sign_in(request: Request, form: Form) -> Response:
 
 
 def sign_out(request: Request) -> Response:
+    """End the sign-in."""
     request.app.state.sessions.pop(request.cookies.get(COOKIE, ""), None)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(COOKIE)
@@ -162,6 +164,7 @@ def sign_out(request: Request) -> Response:
 
 
 def start(me: Me) -> Response:
+    """Go to where this person works."""
     return RedirectResponse(f"/{me.home}", 303)
 
 
@@ -184,15 +187,18 @@ def _as_json(event: Outgoing) -> dict[str, Any]:
 
 
 def table(request: Request, area: TheArea, me: Me, q: str = "") -> Response:
+    """The records of an area, or those that hold every word of ``q``."""
     found = _records(request).all(area, q)
     return _page(request, "table.html", me, area=area, records=found, q=q, here=area.key)
 
 
 def new(request: Request, area: TheArea, me: Me) -> Response:
+    """The empty form of a new record."""
     return _page(request, "form.html", me, area=area, given={}, wrong={}, here=area.key)
 
 
 def create(request: Request, area: TheArea, me: Me, form: Form) -> Response:
+    """Save a new record; its event leaves afterwards, on its own."""
     data, wrong = _read(area.fields, form)
     if wrong:
         return _page(request, "form.html", me, status=400, area=area, given=form, wrong=wrong, here=area.key)
@@ -202,11 +208,13 @@ def create(request: Request, area: TheArea, me: Me, form: Form) -> Response:
 
 
 def show(request: Request, record: TheRecord, me: Me) -> Response:
+    """One record with its history."""
     activity = _records(request).activity(record)
     return _page(request, "record.html", me, area=record.area, record=record, activity=activity, here=record.area.key)
 
 
 def move(request: Request, record: TheRecord, me: Me, form: Form) -> Response:
+    """Bring a record into another state."""
     wanted = str(form.get("state", ""))
     state = next((state for state in record.area.states if state.key == wanted), None)
     if state is None:
@@ -317,6 +325,7 @@ def main() -> None:
 
 
 def settings_from(environment: Mapping[str, str], *, home: Path, port: int, bridge_url: str) -> DeskSettings:
+    """The settings of the demo's Desk, with the secrets of ``environment``."""
     return DeskSettings(
         home=home,
         url=f"http://127.0.0.1:{port}",

@@ -35,6 +35,7 @@ class Sender:
         self._ended = False
 
     def nudge(self) -> None:
+        """Say that there is something to send."""
         self._nudged.set()
 
     @contextlib.contextmanager

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 from enum import StrEnum
 
-
 #: The bridge's own channel: the prompt waits for the widget in the business app's pages.
 WIDGET = "widget"
 

@@ -6,8 +6,6 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from bridge.connect import BusinessEvent, InboundRequest, Reply, Trigger
@@ -16,6 +14,7 @@ from bridge.flows.errors import Invalid, NotFound, Refused
 from bridge.flows.identity import find_connection
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
+from bridge.store.insert import insert_into
 
 #: An event may say of itself what one page holds: longer texts are not a name or an id any more.
 _LONGEST = {"id": 255, "type": 255, "source": 1024, "subject": 1024}
@@ -73,8 +72,7 @@ def store(session: Session, connection: tables.Connection, events: Sequence[Busi
     rows = {ids.event_id(connection.name, event.id): event for event in events}
     if not rows:
         return []
-    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else pg_insert
-    statement = insert(tables.Event).on_conflict_do_nothing().returning(tables.Event.id)
+    statement = insert_into(session, tables.Event).on_conflict_do_nothing().returning(tables.Event.id)
     # In the order of their ids, so that two batches with the same events wait for each other, and never in a circle.
     new = set(session.scalars(statement, [_row(key, connection, rows[key]) for key in sorted(rows)]))
     seen: set[uuid.UUID] = set()

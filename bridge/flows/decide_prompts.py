@@ -36,7 +36,7 @@ def decide(runtime: Runtime) -> int:
     with runtime.db.write() as session:
         _, events = queue.claim(session, tables.Event, limit=BATCH, lease_seconds=LEASE_SECONDS)
     delivered = False
-    for event in events:
+    for event in sorted(events, key=lambda event: event.received_at):
         try:
             with runtime.db.write() as session:
                 delivered |= decide_on(session, session.get_one(tables.Event, event.id))
@@ -44,7 +44,7 @@ def decide(runtime: Runtime) -> int:
             raise
         except Exception as error:
             # An event that nobody can decide on, for whatever reason, must not keep those behind it waiting.
-            logger("decide").exception("an event could not be decided", event=str(event.id))
+            logger("decide").exception("an event could not be decided", event_id=str(event.id))
             _put_back(runtime, event, error)
     if delivered:
         runtime.nudge("deliver")

@@ -14,8 +14,6 @@ import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from bridge import registry
@@ -23,6 +21,7 @@ from bridge.connect import SignatureInvalid
 from bridge.flows.errors import Invalid, NotFound, Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
+from bridge.store.insert import insert_once
 
 SCOPES = (
     "events:write",
@@ -294,13 +293,6 @@ def check_credential(runtime: Runtime, key: str, secret: str) -> Caller | None:
     return Caller(key=row.key, scopes=frozenset(row.scopes), connection_id=row.connection_id)
 
 
-def use_once(db: Session, issuer: str, token: str, expires_at: dt.datetime) -> bool:
-    """Note the use of a nonce; False when it was used before. Exactly one of many parallel uses wins."""
-    insert = sqlite_insert if db.get_bind().dialect.name == "sqlite" else pg_insert
-    row = insert(tables.UsedToken).values(issuer=issuer, token=token, expires_at=expires_at)
-    return db.scalar(row.on_conflict_do_nothing().returning(tables.UsedToken.token)) is not None
-
-
 def handoff(runtime: Runtime, person_id: int, prompt_id: str) -> str:
     """A code that lets this person's browser open this prompt once, within ten minutes, on the bridge's own origin."""
     claims = {"sub": str(person_id), "prompt": prompt_id, "jti": secrets.token_urlsafe(16)}
@@ -317,7 +309,9 @@ def redeem_handoff(runtime: Runtime, code: str, prompt_id: str) -> int:
         ) from None
     with runtime.db.write() as db:
         until = dt.datetime.fromtimestamp(claims["exp"], dt.UTC)
-        if claims["prompt"] != prompt_id or not use_once(db, "handoff", claims["jti"], until):
+        if claims["prompt"] != prompt_id or not insert_once(
+            db, tables.UsedToken, issuer="handoff", token=claims["jti"], expires_at=until
+        ):
             raise SignatureInvalid("this link was used already; go back to your work and open the prompt again")
     return int(claims["sub"])
 

@@ -156,9 +156,8 @@ def consistent_through(runtime: Runtime) -> dt.datetime:
     """
     at = now()
     with runtime.db.read() as session:
-        if (
-            runtime.db.is_sqlite
-        ):  # writers come one by one: whatever was stored before the newest visible one is visible
+        if runtime.db.is_sqlite:
+            # Writers come one by one: whatever was stored before the newest visible one is visible too.
             newest = session.scalar(select(func.max(tables.Statement.stored)))
             return max(newest or at - _LONGEST_WRITE, at - _LONGEST_WRITE)
         oldest = session.scalar(_WRITING)

@@ -51,7 +51,11 @@ def sync(
     """
     with runtime.db.read() as session:
         connection = find_connection(session, connection_name)
-    connector = runtime.connector(connection)
+    try:
+        connector = runtime.connector(connection)
+    except ConfigError as error:
+        note_problem(runtime, connection.id, str(error))
+        raise
     if not isinstance(connector, CatalogSource):
         raise Unsupported(f"the connection '{connection_name}' ({connection.connector}) has no catalogue")
     with runtime.db.write() as session:
@@ -70,7 +74,6 @@ def sync(
         run = _still_ours(session, run)
         _finish(session, connection, run)
     forget_problem(runtime, connection)
-    progress(_progress(run, resumed))
     return _progress(run, resumed)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bridge.connect.cloudevents import PEOPLE
 from bridge.domain.rules import Offer
 from bridge.flows import catalogue
 from bridge.flows.errors import NotFound
+from bridge.flows.identity import find_connection
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
 
@@ -19,6 +22,13 @@ from bridge.store import tables
 def connection_name(runtime: Runtime, connection_id: int) -> str:
     with runtime.db.read() as session:
         return session.get_one(tables.Connection, connection_id).name
+
+
+def people_paths(runtime: Runtime, name: str) -> Mapping[str, str]:
+    """Where the events of a connection name people, by role: as it is configured, else the usual places."""
+    with runtime.db.read() as session:
+        configured: Mapping[str, str] = find_connection(session, name).config.get("people", PEOPLE)
+        return configured
 
 
 def event_chain(runtime: Runtime, event_id: uuid.UUID) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from bridge.lti.errors import LtiError
 from bridge.lti.host import Host
 from bridge.lti.messages import Place
 from bridge.lti.registrations import Tool
-from bridge.lti.rows import insert_once
 from bridge.lti.tokens import Access
 from bridge.lti.vocabulary import LINE_ITEM, LINE_ITEM_READ
+from bridge.store.insert import insert_once
 from bridge.store.tables import Launch, LineItem, Score
 
 CONTAINER_TYPE = "application/vnd.ims.lis.v2.lineitemcontainer+json"

@@ -21,8 +21,8 @@ from bridge.lti.errors import LtiError, OAuthError
 from bridge.lti.host import Host
 from bridge.lti.keysets import KeySets, usable
 from bridge.lti.registrations import Tool
-from bridge.lti.rows import insert_once
 from bridge.store import now
+from bridge.store.insert import insert_once
 from bridge.store.tables import AccessToken, UsedToken
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

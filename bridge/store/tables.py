@@ -291,6 +291,7 @@ class Launch(Base):
     __table_args__ = (
         Index("ix_launch_completed", "person_id", "asset_id", "completed_at"),
         Index("ix_launch_completed_at", "completed_at"),
+        Index("ix_launch_asset", "asset_id", "started_at"),
     )
 
 

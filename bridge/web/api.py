@@ -34,7 +34,8 @@ async def post_events(
     """
     name = await run_in_threadpool(_speaks_for, runtime, caller, connection)
     headers = {key.lower(): value for key, value in request.headers.items()}
-    events = parse_cloudevents(headers, await request.body())
+    people = await run_in_threadpool(trace.people_paths, runtime, name)
+    events = parse_cloudevents(headers, await request.body(), people)
     taken = await run_in_threadpool(accept_event.accept, runtime, name, events)
     return JSONResponse({"events": [{"id": str(a.id), "duplicate": a.duplicate} for a in taken]}, 202)
 

@@ -27,7 +27,9 @@ router = APIRouter(tags=["launch"])
 def look(ticket: str, request: Request, runtime: TheRuntime, visitor: Visitor) -> Response:
     """What the link leads to. Changes nothing: previews may look."""
     landing = open_launch.look(runtime, ticket)
-    mine = visitor is not None and visitor.person_id == landing.person_id and not visitor.must_change
+    if visitor is not None and visitor.must_change:
+        return RedirectResponse("/password", 303)
+    mine = visitor is not None and visitor.person_id == landing.person_id
     return page(request, "landing.html", visitor, landing=landing, ticket=ticket, mine=mine)
 
 

@@ -90,7 +90,8 @@ def _caller(runtime: Runtime, authorization: str) -> Caller:
         key, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         scheme, colon, key, secret = "", "", "", ""
-    caller = identity.check_credential(runtime, key, secret) if scheme.lower() == "basic" and colon else None
+    well_formed = scheme.lower() == "basic" and colon and key.isprintable()
+    caller = identity.check_credential(runtime, key, secret) if well_formed else None
     if caller is None:
         raise _Unauthorized(
             "send key and secret of a credential by HTTP Basic; `flowbridge credentials create` makes one"

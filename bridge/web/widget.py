@@ -67,6 +67,7 @@ class Watcher:
         self._readers = CapacityLimiter(_READERS)
 
     async def run(self) -> None:
+        """Look for changes for ever, as long as anybody waits."""
         while True:
             if self._waiting:
                 await self._look()

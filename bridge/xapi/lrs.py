@@ -50,6 +50,8 @@ def read_batch(body: bytes, version: Version) -> list[Entry]:
     statements = validate_batch(batch, version)
     text = body.decode()
     payloads = _items(text) if isinstance(batch, list) else [text.strip()]
+    for place, statement in enumerate(statements):
+        _check_attachments(statement, f"[{place}]." if isinstance(batch, list) else "")
     return [_entry(payload, statement) for payload, statement in zip(payloads, statements, strict=True)]
 
 
@@ -60,9 +62,20 @@ def read_one(body: bytes, version: Version, statement_id: str | None) -> Entry:
     statement = loads(body)
     validate(statement, version)
     assert isinstance(statement, dict)
+    _check_attachments(statement)
     if statement.get("id", statement_id).lower() != statement_id.lower():
         raise InvalidStatement("id", "must be the statementId of the request (xAPI-Communication 2.1.1)")
     return _entry(body.decode().strip(), {"id": statement_id, **statement})
+
+
+def _check_attachments(statement: Json, path: str = "") -> None:
+    """A request of JSON alone brings no attachments: each must be found at its ``fileUrl``."""
+    for place, attachment in enumerate(statement.get("attachments", ())):
+        if "fileUrl" not in attachment:
+            rule = "is required, because the attachment itself was not sent (xAPI-Communication 1.5.1)"
+            raise InvalidStatement(f"{path}attachments[{place}].fileUrl", rule)
+    if statement["object"].get("objectType") == "SubStatement":
+        _check_attachments(statement["object"], f"{path}object.")
 
 
 def _entry(payload: str, statement: Json) -> Entry:

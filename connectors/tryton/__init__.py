@@ -58,13 +58,11 @@ _RECORD = re.compile(r"([a-z0-9_]+(?:\.[a-z0-9_]+)*),([0-9]+)")
 
 
 class TrytonConfig(Config):
-    """``records`` are the models to watch, ``fields`` what an event takes along where a record has such a field."""
-
-    base_url: HttpUrl
+    base_url: HttpUrl = Field(description="The server's address, without the database.")
     database: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    key: SecretStr = Field(min_length=1)
-    records: tuple[str, ...] = Field(default=RECORDS, min_length=1)
-    fields: tuple[str, ...] = FIELDS
+    key: SecretStr = Field(min_length=1, description="Of a validated user application for REST.")
+    records: tuple[str, ...] = Field(default=RECORDS, min_length=1, description="The models to watch.")
+    fields: tuple[str, ...] = Field(default=FIELDS, description="What an event takes along, where a record has it.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,18 +5,42 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from bridge.domain.events import BusinessEvent, PersonRef
-from bridge.flows import accept_event
+from bridge.flows import accept_event, configure, sync_catalogue
 from tests.browser.conftest import Site
 
 pytestmark = pytest.mark.browser
 
 expect.set_options(timeout=10_000)
+TREE = """---
+title: Refund
+kind: decision-tree
+---
+## Start
+
+Did it arrive?
+
+- [Yes](#late)
+- [No](#sorry)
+
+## Late
+
+Ask when.
+
+## Sorry
+
+Say sorry.
+"""
+TREES = """
+connections: [{name: trees, connector: files, config: {path: "%s"}}]
+rules: [{name: refund, on: refund, for: owner, offer: {asset: trees/refund.md}, say: Decide on the refund.}]
+"""
 SAY = "Before preparing your proposal, review this 90-second guide on enterprise pricing strategy."
 
 
@@ -264,9 +288,7 @@ def test_without_the_bridge_the_page_works_and_help_comes_when_it_is_back(page: 
 
 
 def test_a_page_that_may_not_embed_it_is_told_once_and_left_alone(page: Page, site: Site) -> None:
-    said: list[str] = []
     asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
     words = "Pages of this site may not embed the widget."
 
     def refuse(route: Route) -> None:
@@ -274,12 +296,52 @@ def test_a_page_that_may_not_embed_it_is_told_once_and_left_alone(page: Page, si
         answer = {"error": {"code": "origin_refused", "message": words}}
         route.fulfill(status=403, json=answer, headers={"Access-Control-Allow-Origin": site.desk})
 
+    sign_in(page, site, "Sam")
+    page.goto("about:blank")  # no earlier page's widget is at work
     page.route("**/widget/session", refuse)
+    page.clock.install()
     with page.expect_console_message(lambda message: words in message.text):
-        open_record(page, site, "Sam", "opportunities/1021")
-    page.wait_for_timeout(1500)
-    pages = sum("no help on this page" in text for text in said)
-    assert asked.count("POST") == pages, said
+        page.goto(f"{site.desk}/opportunities/1021")
+    page.clock.fast_forward("10:00")
+    assert page.evaluate("fetch('/bridge-assertion').then(answer => answer.status)") == 200
+    assert asked.count("POST") == 1
+
+
+def test_a_sign_in_that_has_ended_is_renewed_by_the_app(page: Page, site: Site) -> None:
+    """As after an hour: the bridge knows neither the token nor the assertion that came with the page any more."""
+    refuse = {"status": 401, "json": {"error": {}}, "headers": {"Access-Control-Allow-Origin": site.desk}}
+    sign_in(page, site, "Sam")
+    page.goto("about:blank")  # no earlier page's widget is at work
+    deal(site)
+    page.route("**/widget/session", lambda route: route.fulfill(**refuse), times=1)
+    page.route("**/widget/prompts?*", lambda route: route.fulfill(**refuse), times=1)
+    with page.expect_response("**/bridge-assertion"):
+        page.goto(f"{site.desk}/opportunities/1021")
+    expect(help_region(page)).to_contain_text(SAY)
+
+
+def test_a_decision_tree_is_walked_node_by_node(page: Page, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "trees").mkdir()
+    (tmp_path / "trees" / "refund.md").write_text(TREE)
+    (tmp_path / "trees.yaml").write_text(TREES % (tmp_path / "trees"))
+    configure.apply(site.runtime, tmp_path / "trees.yaml")
+    sync_catalogue.sync(site.runtime, "trees")
+    open_record(page, site, "Sam", "opportunities/1021")
+    connected(page)
+    deal(site, kind="refund")
+    page.get_by_role("button", name="Open: Refund").click()
+    panel = page.get_by_role("dialog", name="Refund")
+    expect(panel).to_contain_text("Did it arrive?")
+    expect(panel.get_by_text("Say sorry.")).to_be_hidden()
+    address = page.url
+    panel.get_by_role("link", name="No").click()
+    expect(panel.get_by_text("Say sorry.")).to_be_visible()
+    expect(panel.get_by_text("Did it arrive?")).to_be_hidden()
+    assert page.url == address
+    panel.get_by_role("button", name="Back").click()
+    expect(panel.get_by_text("Did it arrive?")).to_be_visible()
+    panel.get_by_role("button", name="Done").click()
+    expect(panel).to_contain_text("Completed")
 
 
 def test_dark_and_still(page: Page, site: Site) -> None:

@@ -90,6 +90,12 @@ def test_commands_that_are_named_exist(document: Path) -> None:
         assert not known[name] or not sub or sub in known[name], f"there is no command `flowbridge {name} {sub}`"
 
 
+@EVERY_DOCUMENT
+def test_make_targets_that_are_named_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", _text(ROOT / "Makefile"), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^\$ )make ([a-z]+)", _text(document), re.MULTILINE)) <= targets
+
+
 def _text(document: Path) -> str:
     return document.read_text(encoding="utf-8")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from bridge.domain.events import BusinessEvent, PersonRef
 from bridge.flows import accept_event, decide_prompts, open_launch, record_outcome, sync_catalogue
@@ -141,3 +142,32 @@ def test_two_workers_prompt_a_person_once_on_postgresql(
         reasons = session.scalars(select(tables.Prompt.reason)).all()
     assert sorted(reasons).count("offered") == 1
     assert len(reasons) == 20
+
+
+def test_an_event_that_nobody_can_decide_on_keeps_nobody_else_waiting(
+    organised: Runtime, event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide_on = decide_prompts.decide_on
+
+    def broken(session: Session, row: tables.Event) -> bool:
+        if row.external_id == "poison":
+            raise ZeroDivisionError("a fault")
+        return decide_on(session, row)
+
+    monkeypatch.setattr(decide_prompts, "decide_on", broken)
+    prompts = decided(organised, event(id="poison"), event(id="fine"))
+    assert [prompt.reason for prompt in prompts] == ["offered"]
+    with organised.db.read() as session:
+        row = session.scalars(select(tables.Event).where(tables.Event.external_id == "poison")).one()
+    assert (row.decided_at, row.lease, row.error) == (None, None, "ZeroDivisionError: a fault")
+    assert row.due_at is not None, "it is tried again later"
+
+
+def test_a_search_never_offers_what_can_not_be_opened(organised: Runtime, event: Make, guides: Path) -> None:
+    broken = (guides / "stakeholders.md").read_text().replace("in two minutes", "in one") + "{% broken"
+    (guides / "a-broken.md").write_text(broken)
+    sync_catalogue.sync(organised, "guides")
+    (prompt,) = decided(organised, event(type="desk.project.created"))
+    assert prompt.offered, prompt.detail
+    with organised.db.read() as session:
+        assert session.get_one(tables.Asset, prompt.asset_id).external_id == "stakeholders.md"

@@ -135,7 +135,7 @@ def test_a_walk_that_failed_goes_on_when_it_is_asked_for(connected: Runtime) -> 
         assert (again.error, again.checkpoint, again.finished_at) == (None, {"page": 3}, None)
     walk = connections.walk(connected, "guides")
     assert walk is not None
-    assert walk.under_way
+    assert (walk.state, walk.seen) == ("asked", 30)
 
 
 def test_what_has_no_catalogue_or_is_off_is_not_walked(connected: Runtime) -> None:

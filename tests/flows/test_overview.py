@@ -78,6 +78,16 @@ def test_work_that_nobody_does_is_told(organised: Runtime, event: Make) -> None:
     assert [q.late for q in overview(organised).queues if q.waiting] == [long_ago]
 
 
+def test_an_event_on_which_the_rules_fail_is_told_with_the_words(
+    organised: Runtime, event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decide_prompts, "decide_on", lambda *_: 1 / 0)
+    happen(organised, event())
+    (stuck,) = overview(organised).stuck
+    assert (stuck.subject, stuck.words) == ("opportunity/42", "ZeroDivisionError: division by zero")
+    assert decisions.chain(organised, stuck.event_id)["error"] == stuck.words
+
+
 def test_a_problem_of_a_connection_comes_first(organised: Runtime) -> None:
     assert [row.name for row in connections.listing(organised)] == ["desk", "guides"]
     assert overview(organised).troubled == ()

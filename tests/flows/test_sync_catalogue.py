@@ -68,7 +68,7 @@ def test_a_walk_keeps_every_asset_and_tells_how_far_it_is(bridge: Runtime, scrip
     told: list[Progress] = []
     done = sync_catalogue.sync(bridge, "lms", progress=told.append)
     assert catalogue(bridge) == dict.fromkeys([f"course-{n}" for n in range(1, 6)], True)
-    assert [(p.pages, p.seen, p.total) for p in told] == [(1, 2, 5), (2, 4, 5), (3, 5, 5), (3, 5, 5)]
+    assert [(p.pages, p.seen, p.total) for p in told] == [(1, 2, 5), (2, 4, 5), (3, 5, 5)]
     assert dataclasses.astuple(done) == (3, 5, 5, 0, 5, False)
 
 
@@ -161,6 +161,16 @@ def test_a_wrong_token_is_told_to_the_admin_until_it_works(bridge: Runtime, scri
     script.pages = [page(1, asset(1))]
     sync_catalogue.sync(bridge, "lms")
     assert problem() is None
+
+
+def test_settings_that_can_not_work_are_told_to_the_admin(bridge: Runtime) -> None:
+    with bridge.db.write() as session:
+        lms = session.scalars(select(tables.Connection).where(tables.Connection.name == "lms")).one()
+        lms.config = {"token": "env:BRIDGE_TEST_NOT_SET"}
+    sync_catalogue.sync_due(bridge)
+    with bridge.db.read() as session:
+        problem = session.scalars(select(tables.Connection.problem).where(tables.Connection.name == "lms")).one()
+    assert "the environment variable BRIDGE_TEST_NOT_SET is not set" in (problem or "")
 
 
 def test_only_a_connection_with_a_catalogue_can_be_walked(bridge: Runtime) -> None:

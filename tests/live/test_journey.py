@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Page
-from tests.browser.chromium import chromium
 
+from tests.browser.chromium import chromium
 from tests.journeys.bridge_process import BridgeProcess, until
 from tests.live.systems import Kolibri, LearningLocker, Ltijs, Tryton
 

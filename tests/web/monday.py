@@ -215,6 +215,7 @@ def _move(runtime: Runtime, numbers: list[int], back: dt.timedelta) -> None:
     subjects = [f"opportunity/{number}" for number in numbers]
     with runtime.db.write() as session:
         for event in session.scalars(select(tables.Event).where(tables.Event.subject.in_(subjects))):
+            event.time -= back
             event.received_at -= back
         for prompt in session.scalars(select(tables.Prompt).where(tables.Prompt.subject.in_(subjects))):
             prompt.created_at -= back
@@ -225,3 +226,7 @@ def _move(runtime: Runtime, numbers: list[int], back: dt.timedelta) -> None:
         outcomes = select(tables.Outcome).join(tables.Launch).join(tables.Prompt)
         for outcome in session.scalars(outcomes.where(tables.Prompt.subject.in_(subjects))):
             outcome.occurred_at -= back
+        statements = select(tables.Statement).join(tables.Launch, tables.Launch.id == tables.Statement.launch_id)
+        told = statements.join(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
+        for statement in session.scalars(told.where(tables.Prompt.subject.in_(subjects))):
+            statement.stored -= back

@@ -47,7 +47,8 @@ def test_a_commit_of_another_process_is_seen_at_once(
     p50, p95 = latencies(started(bridge))
     record_property("sqlite commit to decision, p50/p95 ms", (p50, p95))
     print(f"sqlite p50 {p50:.0f} ms p95 {p95:.0f} ms")
-    assert p95 < 200
+    assert p50 < 150
+    assert p95 < 400
 
 
 @pytest.mark.postgres
@@ -57,7 +58,8 @@ def test_so_it_is_on_postgresql(
     p50, p95 = latencies(started(make_bridge(DATABASE_URL=postgres_url)))
     record_property("postgresql commit to decision, p50/p95 ms", (p50, p95))
     print(f"postgresql p50 {p50:.0f} ms p95 {p95:.0f} ms")
-    assert p95 < 200
+    assert p50 < 150
+    assert p95 < 400
 
 
 def test_what_was_committed_before_the_worker_began_is_done(bridge: Bridge) -> None:
@@ -70,7 +72,7 @@ def test_what_was_committed_before_the_worker_began_is_done(bridge: Bridge) -> N
 
 def test_what_becomes_due_later_is_found_by_a_tick(bridge: Bridge) -> None:
     started(bridge)
-    assert 1.0 <= bridge.decided(bridge.add_event(due_at=now() + dt.timedelta(seconds=1.0))) < 3.0
+    assert 1.0 <= bridge.decided(bridge.add_event(due_at=now() + dt.timedelta(seconds=1.0))) < 4.0
 
 
 def test_a_flow_that_makes_work_nudges_the_next_one(bridge: Bridge) -> None:
@@ -100,7 +102,7 @@ def test_one_stuck_kind_of_work_holds_up_no_other(bridge: Bridge) -> None:
     polls = bridge.calls("poll")
     until(lambda: bridge.calls("poll") >= polls + 4, seconds=10, what="polls beside stuck deliveries")
     assert bridge.calls("deliver") <= before + 4, "only two may be stuck at once"
-    assert bridge.decided(bridge.add_event()) < 0.5
+    assert bridge.decided(bridge.add_event()) < 0.8
     (bridge.home / "block-deliver").unlink()
 
 

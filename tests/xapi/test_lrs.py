@@ -185,6 +185,20 @@ def test_only_json_is_taken(kind: str, simple: Program) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Type")
 
 
+def test_an_attachment_that_is_not_sent_needs_an_address(simple: Program) -> None:
+    attachment = {
+        "usageType": "https://x.test/certificate",
+        "display": {"en": "Certificate"},
+        "contentType": "application/pdf",
+        "length": 1,
+        "sha2": "0f" * 32,
+    }
+    answer = simple.post(statement(), statement(object={**SUB, "attachments": [attachment]}))
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "[1].object.attachments[0].fileUrl")
+    lasting = {**attachment, "fileUrl": "https://x.test/certificate.pdf"}
+    assert simple.post(statement(attachments=[lasting])).status_code == 200
+
+
 def test_json_may_name_its_charset(simple: Program) -> None:
     answer = simple.post_raw(json.dumps(statement()), **{"Content-Type": "application/json; charset=utf-8"})
     assert answer.status_code == 200
@@ -192,7 +206,15 @@ def test_json_may_name_its_charset(simple: Program) -> None:
 
 def test_no_credential_or_a_wrong_one_is_unauthorized(simple: Program) -> None:
     right = simple.headers["Authorization"]
-    for wrong in ("", "Basic", "Basic !!", "Basic Og==", right[:-4] + "AAAA", right.replace("Basic", "Bearer")):
+    for wrong in (
+        "",
+        "Basic",
+        "Basic !!",
+        "Basic Og==",
+        "Basic AGE6Yg==",
+        right[:-4] + "AAAA",
+        right.replace("Basic", "Bearer"),
+    ):
         simple.headers["Authorization"] = wrong
         answer = simple.get()
         assert (answer.status_code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")

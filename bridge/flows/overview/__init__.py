@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import uuid
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
@@ -17,6 +18,7 @@ from bridge.store import now, tables
 DAYS = 14
 #: Work that is due for so long is being done by nobody.
 _LATE = dt.timedelta(minutes=1)
+_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class Queue:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stuck:
+    """An event on which the rules could not decide, because something failed; ``words`` say what. It is tried again."""
+
+    event_id: uuid.UUID
+    subject: str
+    type: str
+    words: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Beginning:
     """What is there at all; the console tells a new admin what to do first while something is missing."""
 
@@ -71,6 +83,7 @@ class Overview:
     today: Today
     days: tuple[Day, ...]
     queues: tuple[Queue, ...]
+    stuck: tuple[Stuck, ...]
     troubled: tuple[connections.Row, ...]
     unmatched: int
     failed: attention.Failed
@@ -86,6 +99,7 @@ def overview(runtime: Runtime) -> Overview:
             today=_today(session, midnight),
             days=_days(session, midnight),
             queues=tuple(_queues(session)),
+            stuck=tuple(_stuck(session)),
             troubled=tuple(row for row in listed if row.troubled),
             unmatched=attention.open_count(session),
             failed=attention.failed_counts(session),
@@ -142,6 +156,13 @@ def _queue(session: Session, key: str, table: Any, at_work: ColumnElement[bool] 
     oldest = select(func.min(table.due_at)).where(table.due_at.is_not(None))
     since = session.scalar(oldest if at_work is None else oldest.where(at_work))
     return Queue(key, waiting, since if since is not None and since < now() - _LATE else None)
+
+
+def _stuck(session: Session) -> list[Stuck]:
+    event = tables.Event
+    query = select(event).where(event.due_at.is_not(None), event.error.is_not(None)).order_by(event.due_at.desc())
+    rows = session.scalars(query.limit(_FEW))
+    return [Stuck(row.id, row.subject, row.type, row.error or "") for row in rows]
 
 
 def _open_destination() -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from bridge.flows.errors import NotFound
@@ -254,7 +254,7 @@ def _stranger(session: Session, row: tables.Unmatched, waiting: int) -> Stranger
 def _candidates(session: Session, row: tables.Unmatched) -> Sequence[tables.Person]:
     """Who it could have been then, and whose account or address it is by now."""
     person, account = tables.Person, tables.Account
-    could_be = [person.key.in_([candidate["key"] for candidate in row.candidates])]
+    could_be: list[ColumnElement[bool]] = [person.key.in_([candidate["key"] for candidate in row.candidates])]
     if row.account_id:
         could_be.append(person.accounts.any((account.issuer == row.issuer) & (account.subject == row.account_id)))
     if row.email:

@@ -188,7 +188,7 @@ def _walk_state(run: tables.SyncRun) -> str:
         return "failed"
     if run.finished_at is not None:
         return "finished"
-    return "asked" if run.started_at <= ASKED and run.pages == 0 else "running"
+    return "asked" if run.started_at <= ASKED else "running"
 
 
 def _yaml(connection: tables.Connection) -> str:

@@ -141,6 +141,7 @@ def chain(runtime: Runtime, event_id: uuid.UUID) -> dict[str, Any]:
             **whole,
             "time": event.time,
             "source": event.source,
+            "error": event.error or "",
             "data": event.data,
             "people": event.people,
             "names": people,

@@ -446,6 +446,10 @@
       const article = content.querySelector("article");
       if (article?.lang) content.lang = article.lang;
       if (opened.kind === "decision-tree") this.walk();
+      for (const step of opened.steps) {
+        const box = content.querySelector(`input[data-step="${CSS.escape(step.id)}"]`);
+        if (box) box.checked = step.done;
+      }
       this.progress();
       if (small.matches) dialog.showModal();
       else dialog.show();
@@ -468,10 +472,6 @@
       const { steps, completed, kind } = this.launch;
       const isList = kind === "checklist" && steps.length > 0;
       const done = steps.filter((step) => step.done).length;
-      for (const step of steps) {
-        const box = content.querySelector(`input[data-step="${CSS.escape(step.id)}"]`);
-        if (box) box.checked = step.done;
-      }
       meter.hidden = !isList;
       meter.max = steps.length || 1;
       meter.value = done;
@@ -494,7 +494,7 @@
       this.way = way;
     },
 
-    /** Ticks are saved one after the other, so that the last one is what counts. */
+    /** Ticks are saved one after the other; the boxes stay as the person set them, except for what was not saved. */
     tick(box) {
       const { launch } = this;
       const path = `launches/${launch.launch_id}/steps/${encodeURIComponent(box.dataset.step)}`;

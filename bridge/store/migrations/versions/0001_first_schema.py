@@ -323,6 +323,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_launch")),
     )
     with op.batch_alter_table("launch", schema=None) as batch_op:
+        batch_op.create_index("ix_launch_asset", ["asset_id", "started_at"], unique=False)
         batch_op.create_index("ix_launch_completed", ["person_id", "asset_id", "completed_at"], unique=False)
         batch_op.create_index("ix_launch_completed_at", ["completed_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_launch_prompt_id"), ["prompt_id"], unique=False)
@@ -509,6 +510,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_launch_prompt_id"))
         batch_op.drop_index("ix_launch_completed_at")
         batch_op.drop_index("ix_launch_completed")
+        batch_op.drop_index("ix_launch_asset")
 
     op.drop_table("launch")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
