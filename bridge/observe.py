@@ -12,8 +12,11 @@ from typing import Any
 
 import structlog
 
-_NAMES = (
-    "password|passwd|secrets?|secret_key|private_key|api[_-]?key|token|bearer|assertion|handoff|ticket|session|cookie|csrf"
+_NAMES = "|".join(
+    (
+        *("password", "passwd", "secrets?", "secret_key", "private_key", "api[_-]?key", "token", "bearer"),
+        *("assertion", "handoff", "ticket", "session", "cookie", "csrf"),
+    )
 )
 #: Values that must not be read in a log, wherever they come from.
 _SECRETS = (

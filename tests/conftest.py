@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
 import shutil
 import uuid
@@ -11,10 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser
 
 from bridge.flows import setup
 from bridge.flows.runtime import Runtime
 from bridge.settings import Settings
+from tests.browser.chromium import chromium
 
 POSTGRES = "postgresql://postgres@127.0.0.1:5432"
 
@@ -32,6 +37,28 @@ def make_runtime(home: Path, **settings: object) -> Runtime:
     runtime = Runtime.start(Settings.load(**values))
     setup.prepare(runtime)
     return runtime
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_key_is_derived_once() -> Iterator[None]:
+    """Deriving keys is slow on purpose, and every runtime of the tests begins with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
+        yield
+
+
+@contextlib.contextmanager
+def database(template: str = "template1") -> Iterator[str]:
+    """The name of a PostgreSQL database of its own, made as a copy of another one."""
+    name = f"flowbridge_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
+        yield name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+def url_of(name: str) -> str:
+    return f"postgresql+psycopg://postgres@127.0.0.1:5432/{name}"
 
 
 @pytest.fixture(scope="session")
@@ -52,22 +79,38 @@ def runtime(tmp_path: Path, fresh_home: Path) -> Iterator[Runtime]:
     made.db.close()
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the whole run; a test opens a context of its own."""
+    with chromium() as opened:
+        yield opened
+
+
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
-    name = f"flowbridge_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
-        yield f"postgresql+psycopg://postgres@127.0.0.1:5432/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+    with database() as name:
+        yield url_of(name)
+
+
+@pytest.fixture(scope="session")
+def fresh_database(fresh_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database after its first start, to be copied; it belongs to ``fresh_home``."""
+    home = Path(shutil.copytree(fresh_home, tmp_path_factory.mktemp("postgres") / "home"))
+    with database() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWBRIDGE_CONFIG", str(home / "no-such.toml"))
+        make_runtime(home, database_url=url_of(name)).db.close()
+        yield name
 
 
 @pytest.fixture
-def pg_runtime(tmp_path: Path, postgres_url: str) -> Iterator[Runtime]:
+def pg_runtime(tmp_path: Path, fresh_home: Path, fresh_database: str) -> Iterator[Runtime]:
     """A ready bridge on PostgreSQL."""
-    made = make_runtime(tmp_path / "home", database_url=postgres_url)
-    yield made
-    made.db.close()
+    home = Path(shutil.copytree(fresh_home, tmp_path / "home"))
+    with database(template=fresh_database) as name:
+        made = make_runtime(home, database_url=url_of(name))
+        yield made
+        made.db.close()
 
 
 @pytest.fixture

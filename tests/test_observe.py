@@ -94,10 +94,10 @@ def test_every_logger_is_redacted(form: str, capsys: pytest.CaptureFixture[str])
 def test_json_logs_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     observe.configure(form="json")
     observe.logger("web").warning("one", path="/x")
-    logging.getLogger("uvicorn.error").warning('two "quoted"\nlines')
+    logging.getLogger("a.library").warning('two "quoted"\nlines')
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
     assert (first["event"], first["level"], first["path"]) == ("one", "warning", "/x")
-    assert (second["event"], second["level"], second["logger"]) == ('two "quoted"\nlines', "warning", "uvicorn.error")
+    assert (second["event"], second["level"], second["logger"]) == ('two "quoted"\nlines', "warning", "a.library")
     assert first["timestamp"].endswith("Z")
     assert second["timestamp"].endswith("Z")
 

@@ -29,12 +29,12 @@ class Everything(Config):
 
 CLEAR = {
     "plain": "not a secret",
-    "one": "s-one",
+    "one": "the secret one",
     "maybe": None,
-    "many": ["s-two", "s-three"],
-    "named": {"a": "s-four"},
-    "login": {"user": "sam", "password": "s-five"},
-    "logins": [{"user": "eve", "password": "s-six"}],
+    "many": ["the secret two", "the secret three"],
+    "named": {"a": "the secret four"},
+    "login": {"user": "sam", "password": "the secret five"},
+    "logins": [{"user": "eve", "password": "the secret six"}],
 }
 
 
@@ -49,7 +49,7 @@ def test_the_fields_that_hold_secrets_are_found_at_any_depth() -> None:
 
 def test_what_is_sealed_holds_no_secret_and_opens_again(vault: Vault) -> None:
     stored = vault.seal_config(Everything, CLEAR)
-    assert "s-" not in str(stored).replace("is-", "")
+    assert "the secret" not in str(stored)
     assert stored["plain"] == "not a secret"
     assert vault.open_config(Everything, stored) == CLEAR
 

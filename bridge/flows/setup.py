@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from bridge.flows import identity
 from bridge.flows.runtime import Runtime
@@ -27,6 +28,13 @@ def prepare(runtime: Runtime) -> FirstStart | None:
     runtime.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     migrate.upgrade(runtime.db)
     keys.ensure(runtime)
+    try:
+        return _first_admin(runtime)
+    except IntegrityError:
+        return None  # another process of the same start was quicker: it tells who the admin is
+
+
+def _first_admin(runtime: Runtime) -> FirstStart | None:
     with runtime.db.write() as session:
         admins = select(func.count()).select_from(tables.Person).where(tables.Person.role == "admin")
         if session.scalar(admins):

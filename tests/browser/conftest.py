@@ -21,7 +21,6 @@ from bridge.demo.tool import create_app as create_tool
 from bridge.flows import configure, decide_prompts, deliver_prompt, sync_catalogue
 from bridge.flows.runtime import Runtime
 from bridge.web.app import create_app
-from tests.browser.chromium import chromium
 from tests.conftest import make_runtime
 
 
@@ -85,12 +84,6 @@ def site(tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> I
     ):
         yield Site(bridge, desk.url, runtime)
     runtime.db.close()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from bridge.domain.events import BusinessEvent, PersonRef
 from bridge.flows import configure, sync_catalogue
 from bridge.flows.runtime import Runtime
+from bridge.store import tables
+from tests.conftest import make_runtime
 from tests.flows import scripted
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -64,13 +68,17 @@ duration: PT2M
 """
 
 
+def write_guides(folder: Path) -> Path:
+    made = folder / "guides"
+    made.mkdir()
+    (made / "pricing.md").write_text(GUIDE)
+    (made / "stakeholders.md").write_text(CHECKLIST)
+    return made
+
+
 @pytest.fixture
 def guides(tmp_path: Path) -> Path:
-    folder = tmp_path / "guides"
-    folder.mkdir()
-    (folder / "pricing.md").write_text(GUIDE)
-    (folder / "stakeholders.md").write_text(CHECKLIST)
-    return folder
+    return write_guides(tmp_path)
 
 
 def organise(runtime: Runtime, guides: Path, tmp_path: Path) -> Runtime:
@@ -81,10 +89,26 @@ def organise(runtime: Runtime, guides: Path, tmp_path: Path) -> Runtime:
     return runtime
 
 
+@pytest.fixture(scope="session")
+def organised_home(fresh_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the organisation, to be copied."""
+    folder = tmp_path_factory.mktemp("organised")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWBRIDGE_CONFIG", str(folder / "no-such.toml"))
+        made = make_runtime(Path(shutil.copytree(fresh_home, folder / "home")))
+    organise(made, write_guides(folder), folder).db.close()
+    return folder / "home"
+
+
 @pytest.fixture
-def organised(runtime: Runtime, guides: Path, tmp_path: Path) -> Runtime:
-    """The organisation on SQLite."""
-    return organise(runtime, guides, tmp_path)
+def organised(runtime: Runtime, organised_home: Path, guides: Path) -> Runtime:
+    """The organisation on SQLite; its guides are the test's own."""
+    runtime.db.close()
+    shutil.copy(organised_home / "flowbridge.db", runtime.settings.home)
+    with runtime.db.write() as session:
+        of_guides = update(tables.Connection).where(tables.Connection.name == "guides")
+        session.execute(of_guides.values(config={"path": str(guides)}))
+    return runtime
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from typing import Any
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select, text
 
 from bridge.connect import SignatureInvalid
-from bridge.flows import configure, housekeeping, identity, setup
+from bridge.flows import configure, housekeeping, identity
 from bridge.flows.errors import Invalid, NotFound, Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
@@ -24,8 +25,10 @@ SIGN_IN = "a sign-in secret of thirty-two bytes"
 
 
 @pytest.fixture(autouse=True)
-def _no_failed_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No failed tries of other tests, and hashes that cost less than real ones."""
     monkeypatch.setattr(identity, "_tries", identity._Tries())
+    monkeypatch.setattr(identity, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture
@@ -157,15 +160,6 @@ def test_a_password_is_reset_for_one_person_or_nobody(bridge: Runtime, tmp_path:
     configure.apply(bridge, tmp_path / "twin.yaml")
     with pytest.raises(NotFound, match="2 people have the address"):
         identity.reset_password(bridge, "sam@example.com")
-
-
-def test_the_first_start_makes_one_admin_whose_password_is_told_once(runtime: Runtime) -> None:
-    with runtime.db.write() as session:
-        session.delete(session.scalars(select(tables.Person)).one())
-    first = setup.prepare(runtime)
-    assert first is not None
-    assert identity.sign_in(runtime, first.email, first.password)[1].must_change
-    assert setup.prepare(runtime) is None
 
 
 # Assertions of business apps.

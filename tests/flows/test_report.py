@@ -166,16 +166,16 @@ def test_pieces_come_as_the_rows_do() -> None:
 def test_rows_that_were_given_out_are_not_kept(
     organised: Runtime, event: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "_CHUNK", 50)
-    _many_more(organised, completed(organised, event(), DAY), 999)
+    monkeypatch.setattr(report, "_CHUNK", 20)
+    _many_more(organised, completed(organised, event(), DAY), 399)
     most = count = 0
     for row in report.completions(organised):
         count += 1
         if count % 100 == 0:
             assert row.outcome
             most = max(most, sum(isinstance(thing, tables.Outcome) for thing in gc.get_objects()))
-    assert count == 1000
-    assert most <= 3 * 50
+    assert count == 400
+    assert most <= 3 * 20
 
 
 @pytest.mark.postgres

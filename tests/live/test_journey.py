@@ -12,14 +12,12 @@ import io
 import re
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.browser.chromium import chromium
 from tests.journeys.bridge_process import BridgeProcess, until
 from tests.live.systems import Kolibri, LearningLocker, Ltijs, Tryton
 
@@ -88,9 +86,9 @@ def bridge(
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    with chromium() as browser:
-        yield browser.new_page()
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 def test_every_system_is_checked_in_words(bridge: BridgeProcess) -> None:

@@ -20,7 +20,7 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
 from bridge.demo.tool import create_app, quiz
@@ -29,7 +29,6 @@ from bridge.flows.runtime import Runtime
 from bridge.lti import keys
 from bridge.settings import Settings
 from bridge.store import tables
-from tests.browser.chromium import chromium
 
 
 def free_port() -> int:
@@ -256,14 +255,13 @@ def test_every_question_has_one_best_answer_and_feedback_for_each() -> None:
 
 
 @pytest.fixture
-def page(scene: Scene) -> Iterator[Page]:
+def page(scene: Scene, browser: Browser) -> Iterator[Page]:
     """Sam's browser with scripts, signed in."""
-    with chromium() as browser:
-        context = browser.new_context(locale="en-GB")
-        context.set_default_timeout(20_000)
-        context.add_cookies([{"name": "flowbridge_session", "value": scene.office.sign_in(), "url": scene.bridge}])
-        yield context.new_page()
-        context.close()
+    context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(20_000)
+    context.add_cookies([{"name": "flowbridge_session", "value": scene.office.sign_in(), "url": scene.bridge}])
+    yield context.new_page()
+    context.close()
 
 
 def link(scene: Scene) -> str:

@@ -14,9 +14,9 @@ from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
 from bridge.web.auth import SESSION_COOKIE
-from tests.flows.conftest import event, guides, organised, script
+from tests.flows.conftest import event, guides, organised, organised_home, script
 
-__all__ = ["event", "guides", "organised", "script"]
+__all__ = ["event", "guides", "organised", "organised_home", "script"]
 
 Credential = tuple[str, str]
 

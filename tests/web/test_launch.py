@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
@@ -35,8 +36,10 @@ SignIn = Callable[..., SignedIn]
 
 
 @pytest.fixture(autouse=True)
-def _no_failed_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No failed tries of other tests, and hashes that cost less than real ones."""
     monkeypatch.setattr(identity, "_tries", identity._Tries())
+    monkeypatch.setattr(identity, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 def counted(runtime: Runtime) -> dict[str, int]:
