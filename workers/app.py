@@ -97,7 +97,7 @@ def _beat(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     every = dict.fromkeys(QUEUES, 1.0)
     every["poll"] = min(1.0, settings.poll_seconds / 2)
-    every["sync"] = min(60.0, settings.sync_hours * 3600)
+    every["sync"] = min(5.0, settings.sync_hours * 3600)
     every["housekeeping"] = 3600.0
     return {kind: _entry(kind, seconds) for kind, seconds in every.items()}
 

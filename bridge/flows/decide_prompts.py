@@ -39,7 +39,7 @@ def decide(runtime: Runtime) -> int:
     for event in sorted(events, key=lambda event: event.received_at):
         try:
             with runtime.db.write() as session:
-                delivered |= decide_on(session, session.get_one(tables.Event, event.id))
+                delivered |= decide_on(session, session.get_one(tables.Event, event.id, with_for_update=True))
         except DBAPIError:
             raise
         except Exception as error:
@@ -72,7 +72,12 @@ def decide_on(session: Session, event: tables.Event) -> bool:
     return any(offered)
 
 
-def _decide(session: Session, event: tables.Event, row: tables.Rule) -> bool:
+def decide_for(session: Session, event: tables.Event, row: tables.Rule, person: tables.Person) -> bool:
+    """Make one rule's decision as if the event had named this person; returns whether a delivery is due now."""
+    return _decide(session, event, row, person)
+
+
+def _decide(session: Session, event: tables.Event, row: tables.Rule, named: tables.Person | None = None) -> bool:
     rule = rules.from_definition(row.definition)
     prompt = tables.Prompt(
         event_id=event.id, rule_id=row.id, rule_version=row.version, subject=event.subject, offered=False
@@ -80,11 +85,11 @@ def _decide(session: Session, event: tables.Event, row: tables.Rule) -> bool:
     facts = facts_of(event)
     candidates: list[Any] = []
     try:
-        person = _person(session, event, rule, candidates)
+        person = named or _person(session, event, rule, candidates)
+        prompt.person_id = person.id if isinstance(person, tables.Person) else None
         _condition(rule, facts, person)
         if isinstance(person, _No):
             raise person
-        prompt.person_id = person.id
         asset = _asset(session, rule)
         prompt.asset_id = asset.id
         _limits(session, prompt, rule)

@@ -64,7 +64,7 @@ def ask_for_sync(runtime: Runtime, name: str, *, actor: str) -> bool:
         if run is not None and run.finished_at is None and run.error is None:
             return False
         if run is not None and run.finished_at is None:
-            run.started_at, run.error = ASKED, None
+            run.started_at, run.moved_at, run.error = ASKED, ASKED, None
         else:
             session.add(_asked(connection, run))
         session.add(tables.Audit(actor=actor, action="connection.sync", subject=name))
@@ -109,7 +109,10 @@ def _asked(connection: tables.Connection, last: tables.SyncRun | None) -> tables
     """A walk that goes on where the last one of a catalogue that tells its changes ended."""
     goes_on = last is not None and last.error is None and not last.swept
     return tables.SyncRun(
-        connection_id=connection.id, started_at=ASKED, checkpoint=last.checkpoint if last and goes_on else None
+        connection_id=connection.id,
+        started_at=ASKED,
+        moved_at=ASKED,
+        checkpoint=last.checkpoint if last and goes_on else None,
     )
 
 

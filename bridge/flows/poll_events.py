@@ -16,6 +16,8 @@ from bridge.observe import logger
 from bridge.store import now, queue, tables
 
 STREAM = "events"
+#: How long a poll may take before another worker asks as well: what came twice is stored once.
+CLAIM = dt.timedelta(minutes=5)
 
 
 def poll(runtime: Runtime, connection_name: str) -> int:
@@ -45,7 +47,7 @@ def poll(runtime: Runtime, connection_name: str) -> int:
 def poll_due(runtime: Runtime) -> int:
     """Ask every connection whose time has come; a failing one is paused by itself and keeps its place."""
     with runtime.db.write() as session:
-        names = [connection.name for connection in _claim(runtime, session)]
+        names = [connection.name for connection in _claim(session)]
     found = 0
     for name in names:
         try:
@@ -60,12 +62,12 @@ def poll_due(runtime: Runtime) -> int:
     return found
 
 
-def _claim(runtime: Runtime, session: Session) -> list[tables.Connection]:
-    """The connections to ask now; each is claimed for one interval, so that any number of tickers may run."""
+def _claim(session: Session) -> list[tables.Connection]:
+    """The connections to ask now; each is claimed until it is done, so that any number of tickers may run."""
     due = select(tables.Connection).where(tables.Connection.enabled, tables.Connection.poll_at <= now())
     rows = session.scalars(due.with_for_update(skip_locked=True)).all()
     for row in rows:
-        row.poll_at = now() + dt.timedelta(seconds=runtime.settings.poll_seconds)
+        row.poll_at = now() + CLAIM
     return [row for row in rows if _polls(row)]
 
 
@@ -81,6 +83,7 @@ def _went(runtime: Runtime, name: str, error: ConnectorError | None) -> None:
         connection = find_connection(session, name)
         if error is None:
             connection.problem, connection.failures = None, 0
+            connection.poll_at = now() + dt.timedelta(seconds=runtime.settings.poll_seconds)
             return
         connection.problem, connection.failures = str(error), connection.failures + 1
         wait = error.retry_after if isinstance(error, Retryable) else None

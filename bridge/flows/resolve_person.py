@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bridge.domain import ids
-from bridge.domain.prompts import Reason
-from bridge.domain.rules import Rule
-from bridge.flows import decide_prompts, rules
+from bridge.flows import decide_prompts
 from bridge.flows.errors import NotFound, Refused
 from bridge.flows.overview.attention import same_account
 from bridge.flows.runtime import Runtime
@@ -92,47 +89,10 @@ def _settle(session: Session, waiting: Sequence[tables.Unmatched], person: table
     offered = 0
     for row in waiting:
         row.resolved_at = now()
-        if person is not None:
-            offered += _decide_again(session, row.prompt, person)
+        rule = row.prompt.rule
+        if person is not None and rule.enabled and rule.removed_at is None:
+            offered += decide_prompts.decide_for(session, row.prompt.event, rule, person)
     return offered
-
-
-def _decide_again(session: Session, before: tables.Prompt, person: tables.Person) -> bool:
-    """Make the decision as if the event had named this person; the one that could not be made stays as it was."""
-    event, row = before.event, before.rule
-    prompt_id = ids.prompt_id(event.id, row.name, str(person.id))
-    if not row.enabled or row.removed_at is not None or session.get(tables.Prompt, prompt_id) is not None:
-        return False
-    rule = rules.from_definition(row.definition)
-    prompt = tables.Prompt(
-        id=prompt_id,
-        event_id=event.id,
-        rule_id=row.id,
-        rule_version=row.version,
-        person_id=person.id,
-        subject=event.subject,
-        offered=False,
-    )
-    try:
-        prompt.say = _say(session, prompt, rule, event, person)
-        prompt.offered, prompt.reason = True, Reason.OFFERED
-    except decide_prompts._No as no:
-        prompt.reason, prompt.detail = no.reason, no.detail
-    session.add(prompt)
-    session.flush()
-    if prompt.offered:
-        session.add_all(decide_prompts._delivery(prompt.id, channel) for channel in rule.through)
-    return prompt.offered
-
-
-def _say(session: Session, prompt: tables.Prompt, rule: Rule, event: tables.Event, person: tables.Person) -> str:
-    """What the prompt says; raises what stands against it, in the order of every other decision."""
-    facts = decide_prompts.facts_of(event)
-    decide_prompts._condition(rule, facts, person)
-    asset = decide_prompts._asset(session, rule)
-    prompt.asset_id = asset.id
-    decide_prompts._limits(session, prompt, rule)
-    return decide_prompts._say(rule, facts, person, asset)
 
 
 def _audit(

@@ -117,7 +117,7 @@ def _last(session: Session, connection: tables.Connection) -> dt.datetime:
         return dt.datetime.min.replace(tzinfo=dt.UTC)
     if run.error is not None:
         return run.started_at
-    return run.finished_at or (now() if run.started_at > now() - _STALE else dt.datetime.min.replace(tzinfo=dt.UTC))
+    return run.finished_at or (now() if run.moved_at > now() - _STALE else dt.datetime.min.replace(tzinfo=dt.UTC))
 
 
 def _runs(connection: tables.Connection) -> Select[tables.SyncRun]:
@@ -131,7 +131,7 @@ def _begin(
 ) -> tuple[tables.SyncRun, Mapping[str, Any] | None]:
     last = session.scalar(_runs(connection).limit(1))
     if last is not None and last.finished_at is None and not full:
-        last.error, last.started_at = None, now()
+        last.error, last.started_at, last.moved_at = None, now(), now()
         return last, last.checkpoint
     if last is not None and last.finished_at is None:
         _forget_pages(session, last)
@@ -163,6 +163,7 @@ def _keep(session: Session, connection: tables.Connection, run: tables.SyncRun, 
     retired = _retire(session, connection, page.gone)
     session.add(tables.SyncPage(run_id=run.id, number=run.pages, external_ids=sorted(assets) if page.sweep else []))
     run.pages += 1
+    run.moved_at = now()
     run.seen += len(assets)
     run.changed += len(changed)
     run.retired += retired

@@ -93,6 +93,8 @@ class SyncRun(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"), index=True)
     started_at: Mapped[dt.datetime] = mapped_column(default=now)
+    #: When it kept its newest page: a walk that does not move any more may be resumed by another worker.
+    moved_at: Mapped[dt.datetime] = mapped_column(default=now)
     finished_at: Mapped[dt.datetime | None]
     checkpoint: Mapped[dict[str, Any] | None]
     pages: Mapped[int] = mapped_column(default=0)
@@ -292,6 +294,7 @@ class Launch(Base):
         Index("ix_launch_completed", "person_id", "asset_id", "completed_at"),
         Index("ix_launch_completed_at", "completed_at"),
         Index("ix_launch_asset", "asset_id", "started_at"),
+        Index("ix_launch_started_at", "started_at"),
     )
 
 

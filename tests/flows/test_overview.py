@@ -159,7 +159,7 @@ def test_a_cursor_that_is_none_is_the_first_page(text: str) -> None:
         (Wanted(reason="person_unknown"), ["opportunity/3"]),
         (Wanted(rule="stakeholder-risk"), ["project/1"]),
         (Wanted(rule="no-such-rule"), []),
-        (Wanted(person="seller"), ["opportunity/1"]),
+        (Wanted(person="seller"), ["opportunity/1", "opportunity/2"]),
         (Wanted(person="priya@"), ["project/1"]),
         (Wanted(person="%"), []),
         (Wanted(offered=True, person="E002"), ["project/1"]),

@@ -213,6 +213,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("connection_id", sa.Integer(), nullable=False),
         sa.Column("started_at", Utc(), nullable=False),
+        sa.Column("moved_at", Utc(), nullable=False),
         sa.Column("finished_at", Utc(), nullable=True),
         sa.Column("checkpoint", Json, nullable=True),
         sa.Column("pages", sa.Integer(), nullable=False),
@@ -327,6 +328,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_launch_completed", ["person_id", "asset_id", "completed_at"], unique=False)
         batch_op.create_index("ix_launch_completed_at", ["completed_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_launch_prompt_id"), ["prompt_id"], unique=False)
+        batch_op.create_index("ix_launch_started_at", ["started_at"], unique=False)
 
     op.create_table(
         "score",
@@ -507,6 +509,7 @@ def downgrade() -> None:
     op.drop_table("ticket")
     op.drop_table("score")
     with op.batch_alter_table("launch", schema=None) as batch_op:
+        batch_op.drop_index("ix_launch_started_at")
         batch_op.drop_index(batch_op.f("ix_launch_prompt_id"))
         batch_op.drop_index("ix_launch_completed_at")
         batch_op.drop_index("ix_launch_completed")
