@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -270,10 +269,6 @@ def _guarded(run: Callable[[], Any]) -> None:
             raise  # a fault of ours, and not the state that the database is in
         words = " ".join(str(error.orig).split()).rstrip(".")
         _exit(f"The database can't be used: {words}. Check FLOWBRIDGE_DATABASE_URL.")
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not fail once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except OSError as error:
         _exit(f"{error.filename or 'The system'}: {error.strerror or error}")
 

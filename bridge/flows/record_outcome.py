@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Required, TypedDict, Unpack
 
 from sqlalchemy.orm import Session
 
@@ -18,65 +19,46 @@ from bridge.store import now, tables
 from bridge.xapi import ledger
 
 
-def record(
-    runtime: Runtime,
-    launch_id: uuid.UUID,
-    *,
-    source: str,
-    verb: str,
-    completed: bool,
-    success: bool | None = None,
-    score: float | None = None,
-    occurrence: str = "",
-    occurred_at: dt.datetime | None = None,
-) -> uuid.UUID:
-    """Record what came of a launch and return the outcome's id; the same (launch, verb, occurrence) changes nothing.
+class Report(TypedDict, total=False):
+    """What came of a launch.
 
-    ``verb`` is progressed, completed, passed or failed; ``score`` is scaled to 0..1.
+    ``verb`` is progressed, completed, passed or failed; ``score`` is scaled to 0..1; ``occurrence`` tells repeats of a
+    verb apart; ``occurred_at`` is now when left out.
     """
+
+    source: Required[str]
+    verb: Required[str]
+    completed: Required[bool]
+    success: bool | None
+    score: float | None
+    occurrence: str
+    occurred_at: dt.datetime | None
+
+
+def record(runtime: Runtime, launch_id: uuid.UUID, **report: Unpack[Report]) -> uuid.UUID:
+    """Record what came of a launch and return the outcome's id; the same (launch, verb, occurrence) changes nothing."""
     with runtime.db.write() as session:
         launch = session.get(tables.Launch, launch_id, with_for_update=True)
         if launch is None:
             raise NotFound(f"there is no launch {launch_id}")
-        outcome_id = record_in(
-            runtime,
-            session,
-            launch,
-            source=source,
-            verb=verb,
-            completed=completed,
-            success=success,
-            score=score,
-            occurrence=occurrence,
-            occurred_at=occurred_at,
-        )
+        outcome_id = record_in(runtime, session, launch, **report)
     runtime.nudge("drain")
     runtime.nudge("write_back")
     return outcome_id
 
 
-def record_in(
-    runtime: Runtime,
-    session: Session,
-    launch: tables.Launch,
-    *,
-    source: str,
-    verb: str,
-    completed: bool,
-    success: bool | None = None,
-    score: float | None = None,
-    occurrence: str = "",
-    occurred_at: dt.datetime | None = None,
-) -> uuid.UUID:
+def record_in(runtime: Runtime, session: Session, launch: tables.Launch, **report: Unpack[Report]) -> uuid.UUID:
     """The same within the caller's transaction; the caller nudges ``drain`` and ``write_back`` after it."""
-    at = occurred_at or now()
-    outcome_id = ids.statement_id(launch.id, verb, occurrence)
+    at = report.get("occurred_at") or now()
+    verb, completed = report["verb"], report["completed"]
+    success, score = report.get("success"), report.get("score")
+    outcome_id = ids.statement_id(launch.id, verb, report.get("occurrence", ""))
     if session.get(tables.Outcome, outcome_id) is not None:
         return outcome_id
     outcome = tables.Outcome(
         id=outcome_id,
         launch_id=launch.id,
-        source=source,
+        source=report["source"],
         verb=verb,
         completed=completed,
         success=success,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import http.server
 import json
 import os
@@ -281,10 +282,20 @@ def test_one_that_is_under_way_is_left_alone(bridge: Runtime, script: Script) ->
     assert sync_catalogue.sync_due(bridge) == 0
     with bridge.db.write() as session:  # two minutes later nobody can be walking it any more
         run = session.scalars(select(tables.SyncRun)).one()
-        run.started_at = run.started_at - sync_catalogue._STALE
+        run.moved_at -= sync_catalogue._STALE
     assert sync_catalogue.sync_due(bridge) == 1
     assert len(catalogue(bridge)) == 5
     assert sync_catalogue.sync_due(bridge) == 0
+
+
+def test_one_that_keeps_failing_is_asked_again_once_an_hour(bridge: Runtime, script: Script) -> None:
+    script.pages = [Retryable("the LMS is down")]
+    assert sync_catalogue.sync_due(bridge) == 1
+    with bridge.db.write() as session:
+        session.scalars(select(tables.SyncRun)).one().started_at -= dt.timedelta(hours=2)
+    assert sync_catalogue.sync_due(bridge) == 1
+    assert sync_catalogue.sync_due(bridge) == 0
+    assert len(script.asked_from) == 2
 
 
 # A real process against a real server, killed between two pages.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import datetime as dt
 import io
@@ -20,7 +21,7 @@ from bridge.domain.events import BusinessEvent
 from bridge.flows import accept_event, decide_prompts, open_launch, record_outcome
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
-from bridge.web.app import create_app
+from bridge.web.app import BodyLimit, create_app
 from tests.web.conftest import Credential
 
 MakeCredential = Callable[..., Credential]
@@ -139,6 +140,24 @@ def test_a_body_over_the_limit_is_413(organised: Runtime, send: Callable[..., An
     assert str(organised.settings.max_body_bytes) in error_of(answer)["message"]
     assert stored(organised) == []
     assert send(EVENT).status_code == 202
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_even_read() -> None:
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("it was read")
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("it was passed on")
+
+    for length in (b"11", b"-1", b"\xb2", b"x"):
+        scope = {"type": "http", "method": "POST", "headers": [(b"content-length", length)]}
+        asyncio.run(BodyLimit(app, 10)(scope, receive, send))
+    assert [message["status"] for message in answers if "status" in message] == [413] * 4
 
 
 def test_a_body_of_exactly_the_limit_is_read(organised: Runtime, send: Callable[..., Any]) -> None:
