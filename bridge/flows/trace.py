@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from bridge.connect.cloudevents import PEOPLE
 from bridge.domain.rules import Offer
@@ -56,7 +56,16 @@ def decisions(
     runtime: Runtime, *, limit: int, before: dt.datetime | None = None, offered: bool | None = None
 ) -> list[dict[str, Any]]:
     """Decisions, newest first."""
-    query = select(tables.Prompt).order_by(tables.Prompt.created_at.desc()).limit(limit)
+    query = (
+        select(tables.Prompt)
+        .options(
+            joinedload(tables.Prompt.rule),
+            joinedload(tables.Prompt.person),
+            joinedload(tables.Prompt.asset).joinedload(tables.Asset.connection),
+        )
+        .order_by(tables.Prompt.created_at.desc())
+        .limit(limit)
+    )
     if before is not None:
         query = query.where(tables.Prompt.created_at < before)
     if offered is not None:

@@ -66,8 +66,8 @@ class Database:
 
     def _make(self) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self.url, pool_size=10, max_overflow=20, pool_pre_ping=True)
-        engine = create_engine(self.url, connect_args={"check_same_thread": False})
+            return create_engine(self.url, hide_parameters=True, pool_size=10, max_overflow=20, pool_pre_ping=True)
+        engine = create_engine(self.url, hide_parameters=True, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

@@ -309,7 +309,7 @@ class Outcome(Base):
     completed: Mapped[bool]
     success: Mapped[bool | None]
     score: Mapped[float | None] = mapped_column(Float)
-    occurred_at: Mapped[dt.datetime]
+    occurred_at: Mapped[dt.datetime] = mapped_column(index=True)
     created_at: Mapped[dt.datetime] = mapped_column(default=now)
     launch: Mapped[Launch] = relationship()
 

@@ -398,6 +398,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("outcome", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_outcome_launch_id"), ["launch_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_outcome_occurred_at"), ["occurred_at"], unique=False)
 
     op.create_table(
         "statement",
@@ -495,6 +496,7 @@ def downgrade() -> None:
 
     op.drop_table("statement")
     with op.batch_alter_table("outcome", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_outcome_occurred_at"))
         batch_op.drop_index(batch_op.f("ix_outcome_launch_id"))
 
     op.drop_table("outcome")
