@@ -79,9 +79,9 @@ def runtime(tmp_path: Path, fresh_home: Path) -> Iterator[Runtime]:
     made.db.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the whole run; a test opens a context of its own."""
+    """One Chromium for a module's tests; while it is open, its event loop is that of the main thread."""
     with chromium() as opened:
         yield opened
 
