@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import typer
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from bridge.cli_demo import demo
 from bridge.cli_serve import serve, web, worker
 from bridge.connect import CAPABILITIES, ConnectorError, capabilities_of
 from bridge.documents import DocumentError
-from bridge.flows import configure, decide_prompts, identity, poll_events, report, setup, sync_catalogue
+from bridge.flows import configure, decide_prompts, identity, open_launch, poll_events, report, setup, sync_catalogue
 from bridge.flows.errors import FlowError
 from bridge.flows.runtime import Runtime
 from bridge.lti import keys as lti_keys
@@ -143,6 +144,13 @@ def poll(name: Annotated[str, typer.Argument(help="The connection that is asked"
 def decide() -> None:
     """Let the rules decide on the waiting events now, without a worker."""
     typer.echo(f"{decide_prompts.decide(_runtime())} events decided.")
+
+
+@app.command()
+def revoke(prompt: Annotated[UUID, typer.Argument(help="The prompt's id, as decisions and reports show it")]) -> None:
+    """Take back the launch links of a prompt: whoever holds one is told so and what to do."""
+    count = open_launch.revoke(_runtime(), prompt, actor="cli")
+    typer.echo(f"{prompt}: {count} launch links taken back.")
 
 
 @connectors_app.callback(invoke_without_command=True)

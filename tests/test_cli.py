@@ -22,6 +22,7 @@ from sqlalchemy import select
 from bridge import cli
 from bridge.domain.events import BusinessEvent
 from bridge.flows import accept_event, open_launch, record_outcome, show_prompts
+from bridge.flows.errors import Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
 from tests.flows.conftest import CHECKLIST, CONFIGURATION, GUIDE, SECRET, event
@@ -228,6 +229,21 @@ def test_the_report_is_csv_or_json(run: Run, file: Path, event: Callable[..., Bu
     assert "'yesterday' is not a date or time; write 2026-01-31" in told(
         run("report", "completions", "--since", "yesterday")
     )
+
+
+def test_the_links_of_a_prompt_are_taken_back(run: Run, file: Path, event: Callable[..., BusinessEvent]) -> None:
+    run("apply", file)
+    run("sync", "guides")
+    bridge = cli.Runtime.start(cli.Settings.load())
+    accept_event.accept(bridge, "desk", [event()])
+    run("decide")
+    with bridge.db.read() as session:
+        prompt_id = session.scalars(select(tables.Prompt.id)).one()
+    ticket = open_launch.ticket_for(bridge, prompt_id)
+    assert run("revoke", str(prompt_id)).out == f"{prompt_id}: 1 launch links taken back.\n"
+    with pytest.raises(Refused, match="taken back"):
+        open_launch.look(bridge, ticket)
+    assert "there is no prompt" in told(run("revoke", "00000000-0000-0000-0000-000000000000"))
 
 
 def test_keys_are_listed_and_rotated(run: Run, home: Path) -> None:

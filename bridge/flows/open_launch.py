@@ -118,11 +118,17 @@ def _ticket(session: Session, ticket: str, *, lock: bool = False) -> tables.Tick
     return row
 
 
-def revoke(runtime: Runtime, prompt_id: uuid.UUID) -> None:
-    """Take back the links of a prompt."""
+def revoke(runtime: Runtime, prompt_id: uuid.UUID, *, actor: str) -> int:
+    """Take back the links of a prompt, audited; returns how many were open. Raises NotFound for an unknown prompt."""
     with runtime.db.write() as session:
-        for row in session.scalars(select(tables.Ticket).where(tables.Ticket.prompt_id == prompt_id)):
-            row.revoked_at = row.revoked_at or now()
+        if session.get(tables.Prompt, prompt_id) is None:
+            raise NotFound(f"there is no prompt {prompt_id}")
+        links = select(tables.Ticket).where(tables.Ticket.prompt_id == prompt_id, tables.Ticket.revoked_at.is_(None))
+        taken = session.scalars(links.with_for_update()).all()
+        for row in taken:
+            row.revoked_at = now()
+        session.add(tables.Audit(actor=actor, action="prompt.revoke", subject=str(prompt_id)))
+        return len(taken)
 
 
 def open_ticket(runtime: Runtime, ticket: str, person_id: int) -> Opened:

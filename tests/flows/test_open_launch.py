@@ -127,7 +127,7 @@ def test_a_link_that_is_over_begins_anew_where_the_prompt_is_shown(
             setattr(session.scalars(select(tables.Ticket)).one(), name, value)
     assert open_launch.ticket_for(organised, prompt.id) == ticket
     assert open_launch.open_ticket(organised, ticket, prompt.person_id or 0).how == "inline"
-    open_launch.revoke(organised, prompt.id)
+    open_launch.revoke(organised, prompt.id, actor="test")
     assert open_launch.ticket_for(organised, prompt.id) == ticket
     with pytest.raises(Refused) as refused:
         open_launch.look(organised, ticket)
