@@ -6,12 +6,12 @@ import dataclasses
 
 from bridge.flows import record_outcome
 from bridge.flows.runtime import Runtime
-from bridge.lti import scores, tokens
-from bridge.lti.line_items import Gradebook
+from bridge.lti.platform import scores, tokens
+from bridge.lti.platform.line_items import Gradebook
 
 
 def receive(runtime: Runtime, authorization: str | None, context: str, item: str, body: bytes) -> None:
-    """Take an AGS score (see :mod:`bridge.lti.scores`) from the bearer of a service token; raises LtiError.
+    """Take an AGS score (see :mod:`bridge.lti.platform.scores`) from the bearer of a service token; raises LtiError.
 
     ``context`` and ``item`` are the ids in the line item's address, ``body`` the request's bytes.
     """

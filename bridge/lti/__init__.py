@@ -1,4 +1,5 @@
-"""LTI 1.3 and Advantage: keys, registrations, messages, tokens, assignments and grades.
+"""LTI 1.3 and Advantage (https://www.imsglobal.org/spec/lti/v1p3), both roles.
 
-The platform role is ours: a business app's click becomes a launch of a content tool, the tool's score an outcome.
+``platform`` launches content tools, ``tool`` is launched by LMSs; what both need lies beside them: keys, peers' key
+sets, the fields of service requests, the names that the specifications fix.
 """

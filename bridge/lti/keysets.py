@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import orjson
@@ -22,6 +22,7 @@ from jwt.exceptions import InvalidKeyError
 
 from bridge.connect import ConnectorError, Http
 from bridge.lti.errors import LtiError
+from bridge.lti.host import Host
 from bridge.observe import logger
 
 DEFAULT_SECONDS = 3600.0
@@ -116,6 +117,38 @@ class KeySets:
             raise ValueError("it holds no usable key")
         age = re.search(r"max-age=(\d{1,9})", response.headers.get("Cache-Control", ""))
         return keys, min(max(float(age[1]), SHORTEST), LONGEST) if age else DEFAULT_SECONDS
+
+
+_KEY_SETS = KeySets()
+
+
+class Peer(Protocol):
+    """A registered tool or platform, as far as its keys go.
+
+    ``trusted_network`` says that an admin typed its addresses in by hand, so that they may be on a private network.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def jwks_uri(self) -> str: ...
+
+    @property
+    def jwks(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def trusted_network(self) -> bool: ...
+
+
+def public_key(host: Host, peer: Peer, kid: str) -> rsa.RSAPublicKey:
+    """A peer's key: from its key set's URL, else from the set that was typed in. Raises LtiError."""
+    if peer.jwks_uri:
+        return _KEY_SETS.key(host.http if peer.trusted_network else host.public_http, peer.jwks_uri, kid)
+    keys = usable(peer.jwks)
+    if kid not in keys:
+        raise LtiError("kid_unknown", f"the key set of '{peer.name}' has no usable key with this kid", status=401)
+    return keys[kid]
 
 
 def _missing(url: str, problem: str) -> LtiError:

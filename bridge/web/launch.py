@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from bridge.flows import identity, open_launch, record_outcome
 from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
-from bridge.web import lti
 from bridge.web.auth import SESSION_COOKIE, FormSender, TheRuntime, Visitor, keep_session, same_site_form
+from bridge.web.lti import platform as lti
 from bridge.web.pages import page, to_sign_in
 
 router = APIRouter(tags=["launch"])

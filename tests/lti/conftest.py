@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from bridge.flows import identity, setup
 from bridge.flows.runtime import Runtime
-from bridge.lti import platform
+from bridge.lti.platform import authorize
 from bridge.settings import Settings
 from bridge.store import now, tables
 from bridge.web.auth import SESSION_COOKIE
@@ -180,12 +180,12 @@ class Office:
         self.client.cookies.set(SESSION_COOKIE, token)
         return token
 
-    def begin(self, token: str, launch: uuid.UUID) -> platform.Initiation:
+    def begin(self, token: str, launch: uuid.UUID) -> authorize.Initiation:
         with self.runtime.db.write() as session:
             row = session.get_one(tables.Launch, launch)
-            return platform.begin(self.runtime, session, row, row.person, identity.token_hash(token))
+            return authorize.begin(self.runtime, session, row, row.person, identity.token_hash(token))
 
-    def request(self, start: platform.Initiation, **changes: str | None) -> dict[str, str]:
+    def request(self, start: authorize.Initiation, **changes: str | None) -> dict[str, str]:
         """The authentication request that a tool makes of a login initiation."""
         params: dict[str, str | None] = {
             "scope": "openid",

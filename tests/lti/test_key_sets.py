@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from bridge.connect import Egress, Http
-from bridge.lti import tokens
+from bridge.lti import keysets
 from bridge.lti.errors import LtiError
 from bridge.lti.keysets import MISSES, KeySets, usable
 from bridge.store import tables
@@ -176,7 +176,7 @@ def published(rsa_key: Any) -> Iterator[str]:
 def test_an_address_on_a_private_network_is_called_only_where_an_admin_typed_it_in(
     office: Any, published: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "_key_sets", KeySets())
+    monkeypatch.setattr(keysets, "_KEY_SETS", KeySets())
     settings = office.runtime.settings.model_copy(update={"allow_private_peers": False})
     monkeypatch.setattr(office.runtime, "settings", settings)
     office.change_tool(jwks_uri=published, jwks=None)
@@ -184,7 +184,7 @@ def test_an_address_on_a_private_network_is_called_only_where_an_admin_typed_it_
     with office.runtime.db.write() as session:
         row = session.get_one(tables.Connection, office.connection("tool"))
         row.options = {"self_registered": True}
-    monkeypatch.setattr(tokens, "_key_sets", KeySets())
+    monkeypatch.setattr(keysets, "_KEY_SETS", KeySets())
     answer = office.ask_token(office.assertion(kid="a"))
     assert answer.status_code == 401
     assert "private network" in answer.json()["error_description"]
@@ -219,7 +219,7 @@ def test_only_keys_that_may_sign_count(rsa_key: Any) -> None:
 def test_a_tool_is_known_by_the_key_set_at_its_address(
     office: Any, peer: Peer, other_key: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "_key_sets", peer.sets)
+    monkeypatch.setattr(keysets, "_KEY_SETS", peer.sets)
     peer.publish(jwk(other_key, "k1"))
     office.change_tool(jwks_uri=URL, jwks=None)
     assert office.ask_token(office.assertion(key=other_key)).status_code == 200

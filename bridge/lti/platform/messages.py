@@ -9,9 +9,9 @@ import time
 import uuid
 from typing import Any
 
-from bridge.lti import subjects, variables
 from bridge.lti.host import Host
-from bridge.lti.registrations import Tool
+from bridge.lti.platform import subjects, variables
+from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import (
     AGS_ENDPOINT,
     AGS_SCOPES,

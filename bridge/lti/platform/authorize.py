@@ -18,11 +18,12 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session, joinedload
 
-from bridge.lti import keys, line_items, messages, registrations, subjects, tokens, variables
+from bridge.lti import keys
 from bridge.lti.errors import LtiError, OAuthError
 from bridge.lti.host import Host
-from bridge.lti.messages import Grades, Place
-from bridge.lti.registrations import Tool
+from bridge.lti.platform import line_items, messages, registrations, subjects, tokens, variables
+from bridge.lti.platform.messages import Grades, Place
+from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import PRODUCT, RESOURCE_LINK_REQUEST, SERVICE_SCOPES
 from bridge.observe import logger
 from bridge.store import now

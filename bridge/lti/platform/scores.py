@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from bridge.lti import fields, line_items, subjects
+from bridge.lti import fields
 from bridge.lti.errors import LtiError
-from bridge.lti.line_items import Gradebook
-from bridge.lti.registrations import Tool
+from bridge.lti.platform import line_items, subjects
+from bridge.lti.platform.line_items import Gradebook
+from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import RESULT_READ, SCORE
 from bridge.observe import logger
 from bridge.store import now, tables

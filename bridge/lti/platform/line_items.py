@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from bridge.lti import fields
 from bridge.lti.errors import LtiError
 from bridge.lti.host import Host
-from bridge.lti.messages import Place
-from bridge.lti.registrations import Tool
-from bridge.lti.tokens import Access
+from bridge.lti.platform.messages import Place
+from bridge.lti.platform.registrations import Tool
+from bridge.lti.platform.tokens import Access
 from bridge.lti.vocabulary import LINE_ITEM, LINE_ITEM_READ
 from bridge.store.insert import insert_once
 from bridge.store.tables import Launch, LineItem, Score

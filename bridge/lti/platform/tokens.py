@@ -16,11 +16,11 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy.orm import Session
 
-from bridge.lti import registrations
+from bridge.lti import keysets
 from bridge.lti.errors import LtiError, OAuthError
 from bridge.lti.host import Host
-from bridge.lti.keysets import KeySets, usable
-from bridge.lti.registrations import Tool
+from bridge.lti.platform import registrations
+from bridge.lti.platform.registrations import Tool
 from bridge.store import now
 from bridge.store.insert import insert_once
 from bridge.store.tables import AccessToken, UsedToken
@@ -31,8 +31,6 @@ LEEWAY_SECONDS = 60
 #: The longest life of an assertion.
 ASSERTION_SECONDS = 600
 MAX_JTI = 512
-
-_key_sets = KeySets()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,20 +127,10 @@ def _identify(host: Host, assertion: str) -> tuple[Tool, Mapping[str, Any]]:
     if tool is None:
         raise _invalid_client("client_unknown", "iss is the client id of no tool that is registered and switched on")
     try:
-        key = public_key(host, tool, header["kid"])
+        key = keysets.public_key(host, tool, header["kid"])
     except LtiError as error:
         raise _invalid_client(error.code, str(error)) from None
     return tool, _verified(host, tool, assertion, key)
-
-
-def public_key(host: Host, tool: Tool, kid: str) -> rsa.RSAPublicKey:
-    """A tool's key: from its key set's URL, else from the set that was typed in. Raises LtiError."""
-    if tool.jwks_uri:
-        return _key_sets.key(host.http if tool.trusted_network else host.public_http, tool.jwks_uri, kid)
-    keys = usable(tool.jwks)
-    if kid not in keys:
-        raise LtiError("kid_unknown", f"the key set of '{tool.name}' has no usable key with this kid", status=401)
-    return keys[kid]
 
 
 def _verified(host: Host, tool: Tool, assertion: str, key: rsa.RSAPublicKey) -> Mapping[str, Any]:

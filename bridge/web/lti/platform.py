@@ -1,0 +1,103 @@
+"""The platform's endpoints: configuration, keys, authentication, tokens, and the way back from a tool."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from bridge.flows import identity
+from bridge.flows.runtime import Runtime
+from bridge.lti import keys
+from bridge.lti.errors import LtiError
+from bridge.lti.platform import authorize as platform
+from bridge.lti.platform import tokens
+from bridge.lti.platform.authorize import FormPost
+from bridge.lti.platform.registrations import origin
+from bridge.observe import logger
+from bridge.store.tables import Launch
+from bridge.web import pages
+from bridge.web.auth import SESSION_COOKIE, TheRuntime, Visitor
+from bridge.web.lti.wire import NO_STORE, Body, Route, form_of, form_page, pairs_of
+
+#: Says in the repeated request that the browser was asked for its session once already.
+_REPOSTED = "flowbridge_reposted"
+
+router = APIRouter(route_class=Route)
+
+
+@router.get("/.well-known/openid-configuration")
+def configuration(runtime: TheRuntime) -> dict[str, Any]:
+    """What a tool has to know of this platform."""
+    return platform.configuration(runtime)
+
+
+@router.get("/lti/jwks")
+def jwks(runtime: TheRuntime) -> Response:
+    """The public keys, the next one among them."""
+    return JSONResponse(keys.key_set(runtime), headers={"Cache-Control": f"public, max-age={keys.CACHE_SECONDS}"})
+
+
+def begin(request: Request, runtime: Runtime, launch_id: uuid.UUID, token: str) -> Response:
+    """Send a person's browser on its way to the tool; ``token`` is that of the session they are signed in with."""
+    try:
+        with runtime.db.write() as session:
+            launch = session.get_one(Launch, launch_id)
+            title = launch.asset.title
+            start = platform.begin(runtime, session, launch, launch.person, identity.token_hash(token))
+    except LtiError as error:
+        return pages.problem(request, error.status, error.code, str(error))
+    # The tool answers with a redirect back to this platform, and browsers apply the form's policy to that as well.
+    return form_page(f"Opening {title}", start.url, start.fields, form_action=f"{origin(start.url)} 'self'")
+
+
+@router.get("/lti/authorize", operation_id="lti_authorize")
+def authorize(request: Request, runtime: TheRuntime, visitor: Visitor) -> Response:
+    """The authentication request of a tool, by redirect."""
+    return _authorized(request, runtime, visitor, request.url.query, is_form=False)
+
+
+@router.post("/lti/authorize", operation_id="lti_authorize_by_post")
+def authorize_by_post(request: Request, runtime: TheRuntime, visitor: Visitor, body: Body) -> Response:
+    """The authentication request of a tool, by form."""
+    return _authorized(request, runtime, visitor, body.decode("latin-1"), is_form=True)
+
+
+def _authorized(
+    request: Request, runtime: Runtime, visitor: identity.SignedIn | None, text: str, *, is_form: bool
+) -> Response:
+    session_hash = identity.token_hash(request.cookies[SESSION_COOKIE]) if visitor is not None else None
+    try:
+        params = pairs_of(text)
+        reposted = params.pop(_REPOSTED, "") != "" and is_form
+        answer = platform.authorize(runtime, params, session_hash=session_hash, reposted=reposted)
+    except LtiError as error:
+        logger("lti").info("launch refused", code=error.code)
+        return pages.problem(request, error.status, error.code, str(error))
+    if isinstance(answer, FormPost):
+        return form_page("Opening your content", answer.url, answer.fields, form_action=origin(answer.url))
+    fields = {**answer.fields, _REPOSTED: "1"}
+    return form_page("Checking your sign-in", "/lti/authorize", fields, form_action="'self'")
+
+
+@router.get("/lti/return/{launch_id}", operation_id="lti_return")
+def back(
+    launch_id: uuid.UUID,
+    message: Annotated[str, Query(alias="lti_msg", max_length=500)] = "",
+    problem: Annotated[str, Query(alias="lti_errormsg", max_length=500)] = "",
+) -> Response:
+    """Where a tool sends a person who is done (LTI Core 1.3 section 5.4.4, launch presentation)."""
+    logger("lti").info("back from the tool", launch=str(launch_id), problem=problem)
+    said = [text for text in (problem, message) if text]
+    title = "The content reported a problem" if problem else "You are back"
+    return form_page(
+        title, "", {}, form_action="'none'", lines=[*said, "You can close this tab and go on with your work."]
+    )
+
+
+@router.post("/lti/token", operation_id="lti_token")
+def token(request: Request, runtime: TheRuntime, body: Body) -> Response:
+    """A service token for a tool: client credentials, proved by a signed assertion."""
+    return JSONResponse(tokens.grant(runtime, form_of(request, body)).to_json(), headers=NO_STORE)
