@@ -6,14 +6,12 @@ Registration 1.0 uses the same words). The launch itself is the bridge's own wor
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bridge.connect import (
     Asset,
@@ -27,10 +25,9 @@ from bridge.connect import (
     Manifest,
     Opening,
 )
+from bridge.connect.lti import SHORTEST_KEY, Address, DeploymentId, KeySet, peers_keys
 
 RESOURCES_PER_PAGE = 50
-#: The shortest RSA key that may sign (RFC 7518 section 3.3), in bits.
-SHORTEST_KEY = 2048
 
 
 class Scope(StrEnum):
@@ -43,39 +40,14 @@ class Scope(StrEnum):
     MEMBERS_READ = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 
 
-def _is_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an address begins with https:// and a host")
-    return value
+class LineItem(BaseModel):
+    """The column in the gradebook that a resource wants (Deep Linking 2.0 section 3.1)."""
 
-
-#: Kept letter by letter: LTI compares addresses as strings, and pydantic's URL types would add a slash.
-Address = Annotated[str, AfterValidator(_is_address)]
-
-
-class _Key(BaseModel):
-    kty: str
-    kid: str = ""
-    use: str = "sig"
-    n: str = ""
-
-    @property
-    def signs(self) -> bool:
-        """Can what it signed be verified: an RSA key with a name, long enough, not kept for encryption?"""
-        try:
-            modulus = base64.urlsafe_b64decode(self.n + "=" * (-len(self.n) % 4))
-        except ValueError:
-            return False
-        bits = int.from_bytes(modulus, "big").bit_length()
-        return self.kty == "RSA" and bool(self.kid) and self.use == "sig" and bits >= SHORTEST_KEY
-
-
-class _KeySet(BaseModel):
-    keys: list[_Key]
-
-
-_KEY_SET = TypeAdapter(_KeySet)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    label: str = ""
+    score_maximum: float = Field(100, gt=0, le=1e9)
+    resource_id: str = ""
+    tag: str = ""
 
 
 class Resource(BaseModel):
@@ -91,6 +63,14 @@ class Resource(BaseModel):
     tags: tuple[str, ...] = ()
     url: Address | Literal[""] = Field("", description="Its target_link_uri; the tool's own when left out.")
     custom: dict[str, str] = Field(default_factory=dict, description="Custom parameters of its launches.")
+    line_item: LineItem | None = Field(None, description="Its column in the gradebook; one is made when left out.")
+    plain_link: bool = Field(False, description="It is a page to open by its url, not to launch.")
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if self.plain_link and not self.url:
+            raise ValueError("a plain link needs its url")
+        return self
 
 
 class LtiToolConfig(Config):
@@ -99,6 +79,13 @@ class LtiToolConfig(Config):
     redirect_uris: tuple[Address, ...] = Field(min_length=1, description="Where launches may be posted to.")
     target_link_uri: Address = Field(description="What is opened when a resource has no address of its own.")
     deployment_id: str = Field("1", min_length=1, max_length=255)
+    deployments: dict[DeploymentId, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="More deployments, each with the business systems whose launches go out under it.",
+    )
+    open_in: Literal["tab", "frame"] = Field(
+        "tab", description="Where the widget opens it: in a new tab, or in a frame over the page."
+    )
     jwks_uri: Address | None = Field(None, description="Where the tool publishes its keys.")
     jwks: dict[str, Any] | None = Field(None, description="The tool's keys, where it publishes none.")
     scopes: tuple[Scope, ...] = Field(
@@ -114,7 +101,7 @@ class LtiToolConfig(Config):
     @classmethod
     def _keys(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
-            _KeySet.model_validate(value)
+            KeySet.model_validate(value)
         return value
 
     @model_validator(mode="after")
@@ -123,6 +110,11 @@ class LtiToolConfig(Config):
             raise ValueError("give jwks_uri or jwks, not both")
         if self.scopes and self.jwks_uri is None and self.jwks is None:
             raise ValueError("a tool that uses services needs jwks_uri or jwks; without keys, set scopes to []")
+        if self.deployment_id in self.deployments:
+            raise ValueError(f"deployment_id '{self.deployment_id}' serves every other system; give others other ids")
+        systems = [system for served in self.deployments.values() for system in served]
+        if twice := sorted({system for system in systems if systems.count(system) > 1}):
+            raise ValueError(f"a business system belongs to one deployment; there twice: {', '.join(twice)}")
         ids = [resource.id for resource in self.resources]
         if twice := sorted({id_ for id_ in ids if ids.count(id_) > 1}):
             raise ValueError(f"the ids of resources are unique; there twice: {', '.join(twice)}")
@@ -161,15 +153,11 @@ class LtiTool(Connector[LtiToolConfig], CatalogSource):
 
     def _check_keys(self) -> tuple[list[str], list[str]]:
         source = self.config.jwks_uri or "the settings"
-        if self.config.jwks_uri:
-            found = self.http.to(self.config.jwks_uri).read(_KEY_SET, "GET", self.config.jwks_uri)
-        else:
-            found = _KeySet.model_validate(self.config.jwks or {"keys": []})
+        found = peers_keys(self.http, self.config.jwks_uri, self.config.jwks)
         if not self.config.scopes and not found.keys:
             return ["the tool needs no keys, as it uses no services"], []
-        usable = [key for key in found.keys if key.signs]
-        if usable:
-            return [f"{len(usable)} RSA keys of the tool are in {source}"], []
+        if found.usable:
+            return [f"{len(found.usable)} RSA keys of the tool are in {source}"], []
         return [], [
             f"RSA keys: {source} holds none of {SHORTEST_KEY} bits or more for signatures; ask the tool's vendor"
         ]
@@ -184,9 +172,13 @@ def _asset(resource: Resource) -> Asset:
         external_id=resource.id,
         kind=resource.kind,
         title=resource.title,
-        opening=Opening.lti(url=resource.url, custom=resource.custom),
+        opening=_opening(resource),
         summary=resource.summary,
         language=resource.language,
         duration_seconds=int(resource.duration.total_seconds()) if resource.duration else None,
         tags=resource.tags,
     )
+
+
+def _opening(resource: Resource) -> Opening:
+    return Opening.link(resource.url) if resource.plain_link else Opening.lti(url=resource.url, custom=resource.custom)

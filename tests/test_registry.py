@@ -61,7 +61,7 @@ def entry(key: str) -> registry.Entry:
 
 def test_our_connectors_are_found() -> None:
     found = {entry.key: entry for entry in registry.entries()}
-    for key in ("files", "kolibri", "lrs", "lti_tool", "moodle", "tryton", "webhook"):
+    for key in ("files", "kolibri", "lrs", "lti_platform", "lti_tool", "moodle", "tryton", "webhook"):
         assert not found[key].problem and found[key].distribution == "flowbridge"
         assert found[key].connector is registry.find(key)
 

@@ -61,6 +61,10 @@ class Options(_Model):
 
     open_with: Name | None = None
     app_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    #: It registered itself: its addresses may not lead into a private network.
+    self_registered: Literal[True] | None = None
+    #: It registered itself and waits for an admin's approval, switched off.
+    pending: Literal[True] | None = None
 
 
 class ConnectionDoc(_Model):

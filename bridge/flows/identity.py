@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Sequence
 
 import jwt
 from argon2 import PasswordHasher
@@ -50,6 +51,8 @@ class SignedIn:
     role: str
     csrf: str
     via: str
+    #: Origins, apart by blanks, of the pages that may show this session's pages in a frame.
+    framed_by: str
     must_change: bool
 
 
@@ -122,8 +125,13 @@ def _verified(password_hash: str, password: str) -> bool:
         return False
 
 
-def open_session(runtime: Runtime, person_id: int, *, via: str) -> tuple[str, SignedIn]:
-    """Begin a session for a person who has proved who they are; returns its token, which is not kept."""
+def open_session(
+    runtime: Runtime, person_id: int, *, via: str, role: str = "", framed_by: Sequence[str] = ()
+) -> tuple[str, SignedIn]:
+    """Begin a session for a person who has proved who they are; returns its token, which is not kept.
+
+    ``role`` is what an LMS's launch says that they may do, ``framed_by`` the origins whose pages may frame ours.
+    """
     token = secrets.token_urlsafe(32)
     with runtime.db.write() as session:
         row = tables.SignInSession(
@@ -132,6 +140,8 @@ def open_session(runtime: Runtime, person_id: int, *, via: str) -> tuple[str, Si
             csrf=secrets.token_urlsafe(16),
             expires_at=now() + dt.timedelta(hours=runtime.settings.session_hours),
             via=via,
+            role=role,
+            framed_by=" ".join(framed_by),
         )
         session.add(row)
         session.flush()
@@ -191,10 +201,11 @@ def _signed_in(row: tables.SignInSession, person: tables.Person) -> SignedIn:
         key=person.key,
         name=person.name,
         email=person.email,
-        # What a business app vouches for opens prompts; the console needs the person's own password.
-        role=person.role if row.via == "password" else "",
+        # What a business app vouches for opens prompts; the console needs the person's own password, or an LMS's word.
+        role=person.role if row.via == "password" else row.role,
         csrf=row.csrf,
         via=row.via,
+        framed_by=row.framed_by,
         must_change=person.password_once and row.via == "password",
     )
 

@@ -7,6 +7,11 @@ from typing import Final
 CLAIM: Final = "https://purl.imsglobal.org/spec/lti/claim/"
 VERSION: Final = "1.3.0"
 RESOURCE_LINK_REQUEST: Final = "LtiResourceLinkRequest"
+DEEP_LINKING_REQUEST: Final = "LtiDeepLinkingRequest"
+DEEP_LINKING_RESPONSE: Final = "LtiDeepLinkingResponse"
+DEEP_LINKING_CLAIM: Final = "https://purl.imsglobal.org/spec/lti-dl/claim/"
+DEEP_LINKING_SETTINGS: Final = DEEP_LINKING_CLAIM + "deep_linking_settings"
+ROLE: Final = "http://purl.imsglobal.org/vocab/lis/v2/"
 LEARNER: Final = "http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"
 COURSE_SECTION: Final = "http://purl.imsglobal.org/vocab/lis/v2/course#CourseSection"
 
@@ -16,7 +21,9 @@ LINE_ITEM_READ: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.
 RESULT_READ: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly"
 SCORE: Final = "https://purl.imsglobal.org/spec/lti-ags/scope/score"
 AGS_SCOPES: Final = (LINE_ITEM, LINE_ITEM_READ, RESULT_READ, SCORE)
+NRPS_SERVICE: Final = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
+MEMBERS_READ: Final = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 #: Every service scope that the platform can grant.
-SERVICE_SCOPES: Final = AGS_SCOPES
+SERVICE_SCOPES: Final = (*AGS_SCOPES, MEMBERS_READ)
 
 PRODUCT: Final = "flowbridge"

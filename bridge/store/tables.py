@@ -388,8 +388,12 @@ class SignInSession(Base):
     csrf: Mapped[str]
     created_at: Mapped[dt.datetime] = mapped_column(default=now)
     expires_at: Mapped[dt.datetime]
-    #: How the person proved who they are: "password", or the connection whose assertion said so.
+    #: How the person proved who they are: "password", "handoff", "lti", or the connection whose assertion said so.
     via: Mapped[str]
+    #: "admin" where an LMS launched an administrator into the console; else the person's own role counts.
+    role: Mapped[str] = mapped_column(default="", server_default="")
+    #: The origins, apart by blanks, of the pages that may show this session's pages in a frame; "" for none.
+    framed_by: Mapped[str] = mapped_column(default="", server_default="")
     person: Mapped[Person] = relationship()
 
 
@@ -419,16 +423,143 @@ class SigningKey(Base):
 
 
 class LtiHint(Base):
-    """An LTI launch under way: initiated, bound to the browser's session, used once at the authorisation endpoint."""
+    """A message to a tool under way, of a launch or of a selection of content.
+
+    It is initiated, bound to the browser's session, and used once at the authorisation endpoint.
+    """
 
     __tablename__ = "lti_hint"
     hint_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    launch_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("launch.id", ondelete="CASCADE"))
+    launch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("launch.id", ondelete="CASCADE"))
+    selection_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("content_selection.id", ondelete="CASCADE"))
+    #: The frame that keeps data for the tool (LTI Client Side postMessages), "" where it opens in a tab.
+    storage_target: Mapped[str] = mapped_column(default="", server_default="")
     session_hash: Mapped[bytes] = mapped_column(LargeBinary)
     login_hint: Mapped[str]
     target_link_uri: Mapped[str]
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
     used_at: Mapped[dt.datetime | None]
+
+
+class ContentSelection(Base):
+    """An admin chooses content in a tool (Deep Linking 2.0); ``data_hash`` is of the ``data`` that the tool echoes."""
+
+    __tablename__ = "content_selection"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    deployment_id: Mapped[str]
+    session_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    data_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+    #: When the tool answered; an answer counts once.
+    answered_at: Mapped[dt.datetime | None]
+    #: What was chosen, until the admin has added it to the catalogue.
+    chosen: Mapped[list[Any] | None]
+
+
+class ContextMember(Base):
+    """A person whom a tool knows in a context, by the name that it knows them by: whoever was launched there."""
+
+    __tablename__ = "context_member"
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True)
+    context: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+
+
+class RegistrationTicket(Base):
+    """Lets one dynamic registration happen: of a tool here ("tool"), or of the bridge at an LMS ("platform")."""
+
+    __tablename__ = "registration_ticket"
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    role: Mapped[str]
+    #: What the connection will be called.
+    name: Mapped[str]
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+    used_at: Mapped[dt.datetime | None]
+    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connection.id", ondelete="SET NULL"))
+
+
+class LmsLogin(Base):
+    """A launch of the bridge by an LMS under way: its state, taken out by the launch that comes back with it."""
+
+    __tablename__ = "lms_login"
+    state_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    nonce: Mapped[str]
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
+    target_link_uri: Mapped[str]
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
+class LmsDeployment(Base):
+    """A deployment that an LMS launched from and no admin has approved yet."""
+
+    __tablename__ = "lms_deployment"
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(primary_key=True)
+    first_seen: Mapped[dt.datetime] = mapped_column(default=now)
+    last_seen: Mapped[dt.datetime] = mapped_column(default=now)
+    launches: Mapped[int] = mapped_column(default=1)
+
+
+class LmsLink(Base):
+    """A place in an LMS's course from which the bridge is launched, and what it may do there.
+
+    ``asset_id`` is what an author placed there; null where the link opens the person's own prompts.
+    """
+
+    __tablename__ = "lms_link"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
+    deployment_id: Mapped[str]
+    context_id: Mapped[str]
+    context_title: Mapped[str] = mapped_column(default="")
+    resource_link_id: Mapped[str]
+    title: Mapped[str] = mapped_column(default="")
+    asset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("asset.id"), index=True)
+    #: The addresses of its services, "" where the LMS gave none.
+    line_item: Mapped[str] = mapped_column(default="")
+    line_items: Mapped[str] = mapped_column(default="")
+    memberships: Mapped[str] = mapped_column(default="")
+    scopes: Mapped[list[str]] = mapped_column(default=list)
+    #: Why the LMS takes nothing there any more; cleared by the next launch.
+    problem: Mapped[str | None]
+    #: When its members are asked for next; null where there is nobody to ask.
+    members_due_at: Mapped[dt.datetime | None] = mapped_column(index=True)
+    launched_at: Mapped[dt.datetime] = mapped_column(default=now)
+    connection: Mapped[Connection] = relationship()
+    asset: Mapped[Asset | None] = relationship()
+    __table_args__ = (UniqueConstraint("connection_id", "deployment_id", "resource_link_id"),)
+
+
+class LmsMember(Base):
+    """Somebody in a context of an LMS, by launch or by its list of members; ``subject`` is the account's."""
+
+    __tablename__ = "lms_member"
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True)
+    context_id: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    roles: Mapped[list[str]] = mapped_column(default=list)
+    #: False when the LMS's list says Inactive or Deleted, or names them no more.
+    active: Mapped[bool] = mapped_column(default=True)
+    seen_at: Mapped[dt.datetime] = mapped_column(default=now)
+
+
+class LmsGrade(Queued, Base):
+    """The newest outcome of a person for a link, on its way into the LMS's gradebook: one at a time for each."""
+
+    __tablename__ = "lms_grade"
+    link_id: Mapped[int] = mapped_column(ForeignKey("lms_link.id", ondelete="CASCADE"), primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    outcome_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("outcome.id"))
+    #: waiting, recorded, failed
+    state: Mapped[str] = mapped_column(default="waiting")
+    receipt: Mapped[dict[str, Any] | None]
+    link: Mapped[LmsLink] = relationship()
+    outcome: Mapped[Outcome] = relationship()
+    __table_args__ = (Index("ix_lms_grade_due_at", "due_at"),)
 
 
 class UsedToken(Base):
@@ -455,7 +586,7 @@ class LineItem(Base):
 
     __tablename__ = "line_item"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"), index=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
     context: Mapped[str]
     resource_link_id: Mapped[str | None]
     asset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("asset.id"))
@@ -463,6 +594,7 @@ class LineItem(Base):
     score_maximum: Mapped[float] = mapped_column(Float)
     resource_id: Mapped[str] = mapped_column(default="")
     tag: Mapped[str] = mapped_column(default="")
+    __table_args__ = (Index("ix_line_item_place", "connection_id", "context", "resource_link_id"),)
 
 
 class Score(Base):

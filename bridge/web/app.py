@@ -172,6 +172,11 @@ async def _headers(request: Request, call: Callable[[Request], Awaitable[Respons
     response = await call(request)
     for name, value in _SECURITY.items():
         response.headers.setdefault(name, value)
+    if framed_by := getattr(request.state, "framed_by", ""):
+        policy = response.headers["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = policy.replace(
+            "frame-ancestors 'self'", f"frame-ancestors 'self' {framed_by}"
+        )
     if response.status_code >= 500:
         logger("web").error("request failed", path=request.url.path, status=response.status_code)
     return response

@@ -15,6 +15,8 @@ from bridge.flows.identity import Caller, SignedIn
 from bridge.flows.runtime import Runtime
 
 SESSION_COOKIE = "flowbridge_session"
+#: The session of a page that another site shows in a frame: kept apart for each such site, and only over https.
+FRAMED_COOKIE = "flowbridge_framed"
 #: All that a printed one-time password is good for.
 _BEFORE_THE_CHANGE = ("/password", "/sign-out")
 
@@ -26,9 +28,16 @@ def runtime_of(request: Request) -> Runtime:
 TheRuntime = Annotated[Runtime, Depends(runtime_of)]
 
 
+def session_token(request: Request) -> str:
+    """The token of the browser's session, "" without one; in a frame, that of the frame."""
+    return request.cookies.get(SESSION_COOKIE) or request.cookies.get(FRAMED_COOKIE) or ""
+
+
 def visitor(request: Request, runtime: TheRuntime) -> SignedIn | None:
     """The signed-in person, or None."""
-    return identity.session(runtime, request.cookies.get(SESSION_COOKIE))
+    found = identity.session(runtime, session_token(request))
+    request.state.framed_by = found.framed_by if found is not None else ""
+    return found
 
 
 Visitor = Annotated[SignedIn | None, Depends(visitor)]
@@ -44,6 +53,16 @@ def keep_session(response: Response, runtime: Runtime, token: str) -> None:
         secure=runtime.settings.issuer.startswith("https:"),
         samesite="lax",
     )
+
+
+def keep_framed_session(response: Response, runtime: Runtime, token: str) -> None:
+    """Hand a session's token to a page in another site's frame (CHIPS: each such site has a jar of its own).
+
+    Starlette knows ``Partitioned`` only from Python 3.14 on, so that the header is written here.
+    """
+    age = runtime.settings.session_hours * 3600
+    value = f"{FRAMED_COOKIE}={token}; Max-Age={age}; Path=/; HttpOnly; Secure; SameSite=None; Partitioned"
+    response.headers.append("set-cookie", value)
 
 
 def same_site_form(request: Request, visitor: Visitor, csrf: Annotated[str, Form()] = "") -> SignedIn:

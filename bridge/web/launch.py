@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from bridge.flows import identity, open_launch, record_outcome
 from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
-from bridge.web.auth import SESSION_COOKIE, FormSender, TheRuntime, Visitor, keep_session, same_site_form
+from bridge.web.auth import FormSender, TheRuntime, Visitor, keep_session, same_site_form, session_token
 from bridge.web.lti import platform as lti
 from bridge.web.pages import page, to_sign_in
 
@@ -43,7 +43,7 @@ def go(
     handoff: Annotated[str, Form()] = "",
 ) -> Response:
     """Open it: by the signed-in person's own form, or by the widget's one-time handoff, which also signs them in."""
-    token = request.cookies.get(SESSION_COOKIE, "")
+    token = session_token(request)
     person, response_token = _person(request, runtime, visitor, ticket, csrf=csrf, handoff=handoff)
     opened = open_launch.open_ticket(runtime, ticket, person.person_id)
     response = _onward(request, runtime, opened, person, response_token or token)
@@ -78,7 +78,7 @@ def _onward(request: Request, runtime: Runtime, opened: open_launch.Opened, pers
 def open_own(prompt_id: uuid.UUID, request: Request, runtime: TheRuntime, person: FormSender) -> Response:
     """Open one's own prompt from the start page."""
     opened = open_launch.open_prompt(runtime, prompt_id, person.person_id)
-    return _onward(request, runtime, opened, person, request.cookies[SESSION_COOKIE])
+    return _onward(request, runtime, opened, person, session_token(request))
 
 
 @router.get("/launches/{launch_id}")

@@ -27,7 +27,8 @@ from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import PRODUCT, RESOURCE_LINK_REQUEST, SERVICE_SCOPES
 from bridge.observe import logger
 from bridge.store import now
-from bridge.store.tables import Asset, Event, Launch, LtiHint, Person, Prompt
+from bridge.store.insert import insert_once
+from bridge.store.tables import Asset, ContextMember, Event, Launch, LtiHint, Person, Prompt
 
 #: How long a launch may take from the click to the tool.
 HINT_LIFE = dt.timedelta(minutes=5)
@@ -118,7 +119,7 @@ def begin(host: Host, session: Session, launch: Launch, person: Person, session_
         "target_link_uri": target,
         "lti_message_hint": hint,
         "client_id": tool.client_id,
-        "lti_deployment_id": tool.deployment_id,
+        "lti_deployment_id": tool.deployment_of(launch.prompt.event.connection.name),
     }
     return Initiation(tool.initiate_login_uri, "post", fields)
 
@@ -181,20 +182,32 @@ def _take(host: Host, tool: Tool, request: Mapping[str, str], session_hash: byte
         )
     with host.db.write() as session:
         hint = _hint(session, request)
-        launch = session.get_one(Launch, hint.launch_id, options=_OCCASION)
-        _compare(hint, launch, tool, request, session_hash)
+        _compare(hint, tool, request, session_hash)
         unused = update(LtiHint).where(LtiHint.hint_hash == hint.hint_hash, LtiHint.used_at.is_(None))
         if session.execute(unused.values(used_at=now()).returning(LtiHint.hint_hash)).first() is None:
             raise _over("hint_used", "this launch was used already")
-        place = Place.of(host, tool, launch)
-        item = line_items.of_launch(session, tool, launch, place)
-        grades = Grades(
-            line_items.collection_url(host, place.context),
-            line_items.url(host, place.context, item) if item else None,
-        )
-        return messages.resource_link(
-            host, tool, launch, place, nonce=request["nonce"], target_link_uri=hint.target_link_uri, grades=grades
-        )
+        return _resource_link(host, session, tool, hint, request["nonce"])
+
+
+def _resource_link(host: Host, session: Session, tool: Tool, hint: LtiHint, nonce: str) -> dict[str, Any]:
+    launch = session.get_one(Launch, hint.launch_id, options=_OCCASION)
+    if registrations.name_for(launch.asset) != tool.name:
+        raise _of_other_client()
+    place = Place.of(host, tool, launch)
+    insert_once(
+        session,
+        ContextMember,
+        connection_id=tool.connection_id,
+        context=place.context,
+        subject=hint.login_hint,
+        person_id=launch.person_id,
+    )
+    item = line_items.of_launch(session, tool, launch, place)
+    grades = Grades(
+        line_items.collection_url(host, place.context),
+        line_items.url(host, place.context, item) if item else None,
+    )
+    return messages.resource_link(host, tool, launch, place, hint=hint, nonce=nonce, grades=grades)
 
 
 def _hint(session: Session, request: Mapping[str, str]) -> LtiHint:
@@ -208,14 +221,16 @@ def _hint(session: Session, request: Mapping[str, str]) -> LtiHint:
     return hint
 
 
-def _compare(hint: LtiHint, launch: Launch, tool: Tool, request: Mapping[str, str], session_hash: bytes) -> None:
-    """Is it this tool's launch, this person's, and of this browser?"""
-    if registrations.name_for(launch.asset) != tool.name:
-        raise OAuthError("invalid_request", "hint_of_other_client", "lti_message_hint belongs to another tool")
+def _compare(hint: LtiHint, tool: Tool, request: Mapping[str, str], session_hash: bytes) -> None:
+    """Is it this person's launch, and of this browser?"""
     if not hmac.compare_digest(hint.login_hint.encode(), request.get("login_hint", "").encode()):
         raise OAuthError("invalid_request", "login_hint_wrong", "login_hint must be echoed as it was sent")
     if not hmac.compare_digest(hint.session_hash, session_hash):
         raise OAuthError("login_required", "session_other", f"this launch was begun in another sign-in; {_AGAIN}")
+
+
+def _of_other_client() -> OAuthError:
+    return OAuthError("invalid_request", "hint_of_other_client", "lti_message_hint belongs to another tool")
 
 
 def _over(code: str, message: str) -> OAuthError:

@@ -18,11 +18,13 @@ from bridge.lti.vocabulary import (
     CLAIM,
     COURSE_SECTION,
     LEARNER,
+    MEMBERS_READ,
+    NRPS_SERVICE,
     PRODUCT,
     RESOURCE_LINK_REQUEST,
     VERSION,
 )
-from bridge.store.tables import Launch, Person
+from bridge.store.tables import Launch, LtiHint, Person
 
 #: How long an id_token is valid, in seconds.
 LIFE_SECONDS = 300
@@ -37,13 +39,14 @@ class Place:
     context: str
     title: str
     resource_link: str
+    deployment_id: str
 
     @classmethod
     def of(cls, host: Host, tool: Tool, launch: Launch) -> Place:
         system = launch.prompt.event.connection.name
         context = subjects.context(host.vault, tool.client_id, system)
         # An id must not be the same for two placements of one asset (LTI Core 1.3 section 5.3.5).
-        return cls(context, system, str(uuid.uuid5(launch.asset.id, context)))
+        return cls(context, system, str(uuid.uuid5(launch.asset.id, context)), tool.deployment_of(system))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,29 +58,30 @@ class Grades:
 
 
 def resource_link(
-    host: Host, tool: Tool, launch: Launch, place: Place, *, nonce: str, target_link_uri: str, grades: Grades
+    host: Host, tool: Tool, launch: Launch, place: Place, *, hint: LtiHint, nonce: str, grades: Grades
 ) -> dict[str, Any]:
     """All claims of a resource link request for this launch."""
     described: dict[str, dict[str, Any]] = {
         "resource_link": {"id": place.resource_link, "title": launch.asset.title, "description": launch.asset.summary},
         "context": {"id": place.context, "type": [COURSE_SECTION], "label": place.title, "title": place.title},
         "launch_presentation": {
-            "document_target": "window",
+            "document_target": "iframe" if hint.storage_target else "window",
             "return_url": f"{host.settings.issuer}/lti/return/{launch.id}",
             "locale": launch.asset.language or "en",
         },
     }
-    return _envelope(host, tool, launch.person, nonce) | {
+    return envelope(host, tool, launch.person, nonce, place.deployment_id) | {
         f"{CLAIM}message_type": RESOURCE_LINK_REQUEST,
-        f"{CLAIM}target_link_uri": target_link_uri,
+        f"{CLAIM}target_link_uri": hint.target_link_uri,
         f"{CLAIM}roles": [LEARNER],
-        **{CLAIM + name: _tidy(value) for name, value in described.items()},
+        **{CLAIM + name: tidy(value) for name, value in described.items()},
         f"{CLAIM}custom": _custom(host, tool, launch, place),
-        **_endpoint(tool, grades),
+        **_services(host, tool, place, grades),
     }
 
 
-def _envelope(host: Host, tool: Tool, person: Person, nonce: str) -> dict[str, Any]:
+def envelope(host: Host, tool: Tool, person: Person, nonce: str, deployment_id: str) -> dict[str, Any]:
+    """The claims that every message to a tool has: who says it to whom, about which person."""
     at = int(time.time()) - BACKDATE_SECONDS
     return {
         "iss": host.settings.issuer,
@@ -87,14 +91,14 @@ def _envelope(host: Host, tool: Tool, person: Person, nonce: str) -> dict[str, A
         "iat": at,
         "exp": at + LIFE_SECONDS,
         "nonce": nonce,
-        **_tidy(_personal(tool, person)),
+        **tidy(personal(tool, person)),
         f"{CLAIM}version": VERSION,
-        f"{CLAIM}deployment_id": tool.deployment_id,
+        f"{CLAIM}deployment_id": deployment_id,
         f"{CLAIM}tool_platform": platform(host),
     }
 
 
-def _personal(tool: Tool, person: Person) -> dict[str, Any]:
+def personal(tool: Tool, person: Person) -> dict[str, Any]:
     """What says who the person is: only as far as the tool's connection allows it."""
     claims: dict[str, Any] = {}
     if tool.send_name:
@@ -137,15 +141,24 @@ def _custom(host: Host, tool: Tool, launch: Launch, place: Place) -> dict[str, s
     return variables.substitute(custom, known, launch.prompt.event.data)
 
 
-def _endpoint(tool: Tool, grades: Grades) -> dict[str, Any]:
-    scopes = [scope for scope in tool.scopes if scope in AGS_SCOPES]
-    if not scopes:
-        return {}
-    endpoint: dict[str, Any] = {"scope": scopes, "lineitems": grades.line_items}
-    return {AGS_ENDPOINT: endpoint | ({"lineitem": grades.line_item} if grades.line_item else {})}
+def _services(host: Host, tool: Tool, place: Place, grades: Grades) -> dict[str, Any]:
+    """The services that were granted to the tool (AGS 2.0 section 3.1, NRPS 2.0 section 2.1)."""
+    claims: dict[str, Any] = {}
+    if scopes := [scope for scope in tool.scopes if scope in AGS_SCOPES]:
+        endpoint: dict[str, Any] = {"scope": scopes, "lineitems": grades.line_items}
+        claims[AGS_ENDPOINT] = endpoint | ({"lineitem": grades.line_item} if grades.line_item else {})
+    if MEMBERS_READ in tool.scopes:
+        url = memberships_url(host, place.context)
+        claims[NRPS_SERVICE] = {"context_memberships_url": url, "service_versions": ["2.0"]}
+    return claims
 
 
-def _tidy(texts: dict[str, Any]) -> dict[str, Any]:
+def memberships_url(host: Host, context: str) -> str:
+    """The members of a context (NRPS 2.0)."""
+    return f"{host.settings.issuer}/lti/nrps/{context}/memberships"
+
+
+def tidy(texts: dict[str, Any]) -> dict[str, Any]:
     """Without white space around texts, which conformance tests refuse, and without optional texts that are empty."""
     stripped = {key: value.strip() if isinstance(value, str) else value for key, value in texts.items()}
     return {key: value for key, value in stripped.items() if value != ""}

@@ -31,6 +31,7 @@ class Tool:
     name: str
     client_id: str
     deployment_id: str
+    deployments: Mapping[str, tuple[str, ...]]
     initiate_login_uri: str
     redirect_uris: tuple[str, ...]
     target_link_uri: str
@@ -57,6 +58,7 @@ class Tool:
             name=row.name,
             client_id=config["client_id"],
             deployment_id=config["deployment_id"],
+            deployments={id_: tuple(systems) for id_, systems in config["deployments"].items()},
             initiate_login_uri=config["initiate_login_uri"],
             redirect_uris=tuple(config["redirect_uris"]),
             target_link_uri=config["target_link_uri"],
@@ -68,6 +70,10 @@ class Tool:
             send_email=config["send_email"],
             trusted_network=not row.options.get("self_registered"),
         )
+
+    def deployment_of(self, system: str) -> str:
+        """The deployment under which launches from a business system go out."""
+        return next((id_ for id_, systems in self.deployments.items() if system in systems), self.deployment_id)
 
     def owns(self, url: str) -> bool:
         """Is the address on one of the tool's own origins?"""

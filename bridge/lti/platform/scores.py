@@ -24,7 +24,7 @@ from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import RESULT_READ, SCORE
 from bridge.observe import logger
 from bridge.store import now, tables
-from bridge.store.tables import Asset, Connection, Event, Launch, LineItem, Person, Prompt
+from bridge.store.tables import Asset, Connection, ContextMember, Event, Launch, LineItem, Prompt
 
 RESULTS_TYPE = "application/vnd.ims.lis.v2.resultcontainer+json"
 ACTIVITY = ("Initialized", "Started", "InProgress", "Submitted", "Completed")
@@ -144,32 +144,25 @@ def _keep(session: Session, line_item: LineItem, kept: tables.Score | None, scor
 
 
 def _launch(book: Gradebook, line_item: LineItem, user_id: str) -> Launch:
-    """The newest launch of the user for this line item; the user is found among those who were launched."""
-    vault, client_id = book.host.vault, book.access.tool.client_id
-    others: set[tuple[str, str]] = set()
-    with book.session.execute(_launches(book.access.tool, line_item)) as newest_first:
-        for launch_id, person, system in newest_first:
-            if (person, system) in others:
-                continue
-            others.add((person, system))
-            if subjects.person(vault, client_id, person) != user_id:
-                continue
-            if subjects.context(vault, client_id, system) == line_item.context:
+    """The newest launch of the user for this line item, in its context."""
+    tool, vault = book.access.tool, book.host.vault
+    member = book.session.get(ContextMember, (tool.connection_id, line_item.context, user_id))
+    if member is not None:
+        for launch_id, system in book.session.execute(_launches(tool, line_item, member)):
+            if subjects.context(vault, tool.client_id, system) == line_item.context:
                 return book.session.get_one(Launch, launch_id)
     raise LtiError("user_unknown", "userId names nobody who was launched into this context")
 
 
-def _launches(tool: Tool, line_item: LineItem) -> Select[uuid.UUID, str, str]:
+def _launches(tool: Tool, line_item: LineItem, member: ContextMember) -> Select[uuid.UUID, str]:
     query = (
-        select(Launch.id, Person.key, Connection.name)
+        select(Launch.id, Connection.name)
         .select_from(Launch)
-        .join(Launch.person)
         .join(Launch.prompt)
         .join(Prompt.event)
         .join(Event.connection)
-        .where(Launch.how == "lti")
+        .where(Launch.person_id == member.person_id, Launch.how == "lti")
         .order_by(Launch.started_at.desc())
-        .execution_options(yield_per=100)
     )
     if line_item.asset_id is not None:
         return query.where(Launch.asset_id == line_item.asset_id)

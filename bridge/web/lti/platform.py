@@ -19,7 +19,7 @@ from bridge.lti.platform.registrations import origin
 from bridge.observe import logger
 from bridge.store.tables import Launch
 from bridge.web import pages
-from bridge.web.auth import SESSION_COOKIE, TheRuntime, Visitor
+from bridge.web.auth import TheRuntime, Visitor, session_token
 from bridge.web.lti.wire import NO_STORE, Body, Route, form_of, form_page, pairs_of
 
 #: Says in the repeated request that the browser was asked for its session once already.
@@ -68,7 +68,7 @@ def authorize_by_post(request: Request, runtime: TheRuntime, visitor: Visitor, b
 def _authorized(
     request: Request, runtime: Runtime, visitor: identity.SignedIn | None, text: str, *, is_form: bool
 ) -> Response:
-    session_hash = identity.token_hash(request.cookies[SESSION_COOKIE]) if visitor is not None else None
+    session_hash = identity.token_hash(session_token(request)) if visitor is not None else None
     try:
         params = pairs_of(text)
         reposted = params.pop(_REPOSTED, "") != "" and is_form
