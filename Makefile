@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test live lint lock docs clean services browser
+.PHONY: help setup demo test live bench threats lint lock docs clean services browser
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ test: $(READY) services browser lint ## Lint, then run every test, on real syste
 live: $(READY) services ## The journey on real systems: Kolibri, Tryton, ltijs, Learning Locker
 	@$(BIN)/python -m tests.live.systems install
 	@$(BIN)/pytest tests/live -s
+
+bench: $(READY) services ## Measure, beside peers and bounds; NAME=lti for one benchmark
+	@$(BIN)/python -m tests.live.systems install
+	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+threats: $(READY) ## Attack both LTI roles of the running app; CASES=file.json for other cases
+	@$(BIN)/python -m tests.threats $(CASES)
 
 lint: $(READY) ## Format check, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .

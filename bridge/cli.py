@@ -21,7 +21,7 @@ from bridge.cli_serve import serve, web, worker
 from bridge.connect import CAPABILITIES, ConnectorError, capabilities_of
 from bridge.documents import DocumentError
 from bridge.flows import configure, decide_prompts, identity, open_launch, poll_events, report, setup, sync_catalogue
-from bridge.flows.errors import FlowError
+from bridge.flows.errors import FlowError, Refused
 from bridge.flows.runtime import Runtime
 from bridge.lti import keys as lti_keys
 from bridge.observe import configure as configure_logs
@@ -191,9 +191,18 @@ def list_keys() -> None:
 
 
 @keys_app.command("rotate")
-def rotate_keys() -> None:
+def rotate_keys(
+    at_once: Annotated[bool, typer.Option("--now", help="Even before every peer can know the next key")] = False,
+) -> None:
     """Sign with the next key from now on; the present one stays valid for what it has signed."""
-    lti_keys.rotate(_runtime())
+    runtime = _runtime()
+    if (wait := lti_keys.too_early(runtime)) and not at_once:
+        raise Refused(
+            f"The next key was published less than {lti_keys.CACHE_SECONDS // 60} minutes ago, and peers may still use"
+            f" the key set that they fetched before. Rotate in {wait.total_seconds() // 60 + 1:.0f} minutes, or with"
+            " --now where the present key must go: a peer that looks up unknown keys follows at once."
+        )
+    lti_keys.rotate(runtime)
     typer.echo("Rotated: the next key signs now, its successor is published.")
 
 

@@ -25,6 +25,7 @@ _SECRETS = (
     re.compile(rf"(?i)((?:{_NAMES})['\"]?\s*[:=]\s*)(?:'[^']*'|\"[^\"]*\"|\[[^\]]*\]|[^\s'\",;&}}\[]+)"),
     re.compile(r"()\bwhsec_[A-Za-z0-9+/=]+"),
     re.compile(r"(/go/)[A-Za-z0-9_-]{16,}"),
+    re.compile(r"(/lti/tool/continue\?code=)[A-Za-z0-9_=%-]{16,}"),
     re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
     re.compile(r"(\w+://[^:/@\s]*:)[^@/\s]+(?=@)"),
 )

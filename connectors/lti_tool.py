@@ -78,6 +78,9 @@ class LtiToolConfig(Config):
     initiate_login_uri: Address = Field(description="The tool's OpenID Connect login initiation address.")
     redirect_uris: tuple[Address, ...] = Field(min_length=1, description="Where launches may be posted to.")
     target_link_uri: Address = Field(description="What is opened when a resource has no address of its own.")
+    deep_linking_uri: Address | None = Field(
+        None, description="What is opened to choose content in it, where that is another address."
+    )
     deployment_id: str = Field("1", min_length=1, max_length=255)
     deployments: dict[DeploymentId, tuple[str, ...]] = Field(
         default_factory=dict,

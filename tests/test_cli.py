@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import datetime as dt
 import io
 import json
 import logging
@@ -250,8 +251,19 @@ def test_keys_are_listed_and_rotated(run: Run, home: Path) -> None:
     del home
     before = run("keys", "list").out
     assert before.count("current") == 1
-    assert run("keys", "rotate").code == 0
+    assert "--now" in told(run("keys", "rotate")), "the next key was published a moment ago"
+    assert run("keys", "list").out == before
+    assert run("keys", "rotate", "--now").code == 0
     assert run("keys", "list").out.count("previous") == 1
+
+
+def test_keys_are_rotated_when_every_peer_can_know_the_next_one(run: Run, home: Path) -> None:
+    del home
+    bridge = cli.Runtime.start(cli.Settings.load())
+    with bridge.db.write() as session:
+        for key in session.scalars(select(tables.SigningKey)):
+            key.created_at -= dt.timedelta(hours=1)
+    assert run("keys", "rotate").code == 0
 
 
 def test_the_schema_is_told(run: Run, home: Path) -> None:

@@ -19,7 +19,7 @@ from bridge.settings import Settings
 PREFIX = "flowbridge"
 
 #: Kinds of work that only the beat asks for; each flow knows by itself what is due.
-PERIODIC = ("poll", "sync", "housekeeping")
+PERIODIC = ("poll", "sync", "members", "housekeeping")
 
 #: Every kind of work: the name of its task, and the end of its queue's name.
 KINDS = (*QUEUES, *PERIODIC)
@@ -98,6 +98,7 @@ def _beat(settings: Settings) -> dict[str, dict[str, Any]]:
     every = dict.fromkeys(QUEUES, 1.0)
     every["poll"] = min(1.0, settings.poll_seconds / 2)
     every["sync"] = min(5.0, settings.sync_hours * 3600)
+    every["members"] = 5.0
     every["housekeeping"] = 3600.0
     return {kind: _entry(kind, seconds) for kind, seconds in every.items()}
 

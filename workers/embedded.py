@@ -26,6 +26,7 @@ _TABLES: dict[str, Any] = {
     "deliver": tables.Delivery,
     "drain": tables.Outbox,
     "write_back": tables.WriteBack,
+    "grades": tables.LmsGrade,
 }
 
 _log = logging.getLogger("flowbridge.watch")

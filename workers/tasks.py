@@ -20,8 +20,10 @@ FLOWS = {
     "deliver": "bridge.flows.deliver_prompt:deliver",
     "drain": "bridge.flows.drain_outbox:drain",
     "write_back": "bridge.flows.write_back:write_back",
+    "grades": "bridge.flows.push_grades:push",
     "poll": "bridge.flows.poll_events:poll_due",
     "sync": "bridge.flows.sync_catalogue:sync_due",
+    "members": "bridge.flows.pull_members:pull",
     "housekeeping": "bridge.flows.housekeeping:clean",
 }
 

@@ -10,6 +10,7 @@ class Reason(StrEnum):
     """Why a rule did, or did not, lead to a prompt."""
 
     OFFERED = "offered"
+    OPENED_IN_LMS = "opened_in_lms"
     CONDITION_FALSE = "condition_false"
     CONDITION_FAILED = "condition_failed"
     PERSON_MISSING = "person_missing"

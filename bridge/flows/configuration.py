@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from bridge import conditions, templates
 from bridge.documents import Document, DocumentError, Loc
@@ -75,6 +83,12 @@ class ConnectionDoc(_Model):
     enabled: bool = True
     config: dict[str, Any] = Field(default_factory=dict)
     options: Options = Options()
+
+    @model_validator(mode="after")
+    def _approved_before_it_works(self) -> Self:
+        if self.enabled and self.options.pending:
+            raise ValueError("it waits for approval: approve it in the console, or leave out 'pending'")
+        return self
 
 
 class PersonDoc(_Model):

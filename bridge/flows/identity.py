@@ -10,11 +10,12 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from bridge import registry
@@ -38,6 +39,16 @@ ASSERTION_LIFE = 600
 _LEEWAY = 60
 _HASHER = PasswordHasher()
 _TRIES, _TRY_WINDOW = 10, 300.0
+#: The person of a session, as columns: every request of a browser asks for it, and entities cost twice as much.
+_SESSION = (
+    select(
+        *(getattr(tables.SignInSession, name) for name in ("expires_at", "csrf", "via", "framed_by")),
+        tables.SignInSession.role.label("session_role"),
+        *(getattr(tables.Person, name) for name in ("id", "key", "name", "email", "role", "password_once")),
+    )
+    .join(tables.SignInSession.person)
+    .where(tables.SignInSession.token_hash == bindparam("token_hash"))
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,18 +156,18 @@ def open_session(
         )
         session.add(row)
         session.flush()
-        return token, _signed_in(row, session.get_one(tables.Person, person_id))
+        return token, _signed_in(session.execute(_SESSION, {"token_hash": row.token_hash}).one())
 
 
 def session(runtime: Runtime, token: str | None) -> SignedIn | None:
     """Who a session's token belongs to, or None when there is no such session any more."""
     if not token:
         return None
-    with runtime.db.read() as db:
-        row = db.get(tables.SignInSession, token_hash(token))
-        if row is None or row.expires_at <= now():
-            return None
-        return _signed_in(row, row.person)
+    with runtime.db.glance() as db:
+        found = db.connection().execute(_SESSION, {"token_hash": token_hash(token)}).first()
+    if found is None or found.expires_at <= now():
+        return None
+    return _signed_in(found)
 
 
 def sign_out(runtime: Runtime, token: str) -> None:
@@ -195,18 +206,18 @@ def reset_password(runtime: Runtime, email: str) -> str:
         return one_time_password(people[0])
 
 
-def _signed_in(row: tables.SignInSession, person: tables.Person) -> SignedIn:
+def _signed_in(row: Row[*tuple[Any, ...]]) -> SignedIn:
     return SignedIn(
-        person_id=person.id,
-        key=person.key,
-        name=person.name,
-        email=person.email,
+        person_id=row.id,
+        key=row.key,
+        name=row.name,
+        email=row.email,
         # What a business app vouches for opens prompts; the console needs the person's own password, or an LMS's word.
-        role=person.role if row.via == "password" else row.role,
+        role=row.role if row.via == "password" else row.session_role,
         csrf=row.csrf,
         via=row.via,
         framed_by=row.framed_by,
-        must_change=person.password_once and row.via == "password",
+        must_change=row.password_once and row.via == "password",
     )
 
 
@@ -304,9 +315,12 @@ def check_credential(runtime: Runtime, key: str, secret: str) -> Caller | None:
     return Caller(key=row.key, scopes=frozenset(row.scopes), connection_id=row.connection_id)
 
 
-def handoff(runtime: Runtime, person_id: int, prompt_id: str) -> str:
-    """A code that lets this person's browser open this prompt once, within ten minutes, on the bridge's own origin."""
-    claims = {"sub": str(person_id), "prompt": prompt_id, "jti": secrets.token_urlsafe(16)}
+def handoff(runtime: Runtime, person_id: int, prompt_id: str, *, page: str = "") -> str:
+    """A code that lets this person's browser open this prompt once, within ten minutes, on the bridge's own origin.
+
+    ``page`` is the origin of the page that asked for it.
+    """
+    claims = {"sub": str(person_id), "prompt": prompt_id, "page": page, "jti": secrets.token_urlsafe(16)}
     return jwt.encode({**claims, "exp": int(time.time()) + ASSERTION_LIFE}, _handoff_key(runtime), algorithm="HS256")
 
 
@@ -325,6 +339,15 @@ def redeem_handoff(runtime: Runtime, code: str, prompt_id: str) -> int:
         ):
             raise SignatureInvalid("this link was used already; go back to your work and open the prompt again")
     return int(claims["sub"])
+
+
+def page_of_handoff(runtime: Runtime, code: str) -> str:
+    """The origin of the page that asked for a handoff code, also for one that is over; "" when the code is not ours."""
+    try:
+        claims = jwt.decode(code, _handoff_key(runtime), algorithms=["HS256"], options={"verify_exp": False})
+    except jwt.PyJWTError:
+        return ""
+    return str(claims.get("page", ""))
 
 
 def _handoff_key(runtime: Runtime) -> bytes:

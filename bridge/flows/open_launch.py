@@ -13,7 +13,7 @@ import uuid
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from bridge import support
 from bridge.domain.assets import How, Opening
@@ -21,8 +21,17 @@ from bridge.flows.decide_prompts import facts_of, person_facts
 from bridge.flows.errors import NotFound, Refused
 from bridge.flows.identity import token_hash
 from bridge.flows.runtime import Runtime
+from bridge.lti.platform import authorize
 from bridge.store import now, tables
 from bridge.xapi import ledger
+
+#: What opening a prompt needs to know, loaded at once.
+_OCCASION = (
+    joinedload(tables.Prompt.asset).joinedload(tables.Asset.connection),
+    joinedload(tables.Prompt.event).joinedload(tables.Event.connection).load_only(tables.Connection.name),
+    joinedload(tables.Prompt.person),
+    joinedload(tables.Prompt.rule).load_only(tables.Rule.name),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +68,8 @@ class Opened:
     steps: tuple[Step, ...] = ()
     url: str = ""
     completed: bool = False
+    #: Where the browser goes first, when an LTI launch was initiated with the opening.
+    start: authorize.Initiation | None = None
 
 
 def ticket_for(runtime: Runtime, prompt_id: uuid.UUID) -> str:
@@ -131,30 +142,67 @@ def revoke(runtime: Runtime, prompt_id: uuid.UUID, *, actor: str) -> int:
         return len(taken)
 
 
-def open_ticket(runtime: Runtime, ticket: str, person_id: int) -> Opened:
-    """Open what a ticket leads to, as a person who has proved who they are; uses the ticket once."""
+def open_ticket(
+    runtime: Runtime, ticket: str, person_id: int, *, session_hash: bytes | None = None, framed_by: str = ""
+) -> Opened:
+    """Open what a ticket leads to, as a person who has proved who they are; uses the ticket once.
+
+    For the browser of that session an LTI launch is initiated with it; raises LtiError where the tool can't be.
+    ``framed_by`` is the origin whose page shows it in a frame, where a launch key takes the session's place.
+    """
     with runtime.db.write() as session:
         row = _ticket(session, ticket, lock=True)
-        opened = _open(runtime, session, row.prompt, person_id)
+        prompt = session.get_one(tables.Prompt, row.prompt_id, options=_OCCASION)
+        opened = _open(runtime, session, prompt, person_id, session_hash=session_hash, framed_by=framed_by)
         row.uses_left -= 1
     runtime.nudge("drain")
     return opened
 
 
-def open_prompt(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> Opened:
-    """Open a prompt from a place that has proved who the person is (the widget, the person's own page)."""
+def open_prompt(runtime: Runtime, prompt_id: uuid.UUID, person_id: int, *, session_hash: bytes | None = None) -> Opened:
+    """Open a prompt from a place that has proved who the person is (the widget, the person's own page).
+
+    For the browser of that session an LTI launch is initiated with it; raises LtiError where the tool can't be.
+    """
     with runtime.db.write() as session:
-        prompt = session.get(tables.Prompt, prompt_id)
+        prompt = session.get(tables.Prompt, prompt_id, options=_OCCASION)
         if prompt is None:
             raise NotFound("there is no such prompt for you")
+        opened = _open(runtime, session, prompt, person_id, session_hash=session_hash)
+    runtime.nudge("drain")
+    return opened
+
+
+def go_on(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> Opened:
+    """Open a prompt like ``open_prompt``, or go on with the launch that began when it was opened before."""
+    newest = (
+        select(tables.Launch)
+        .where(tables.Launch.prompt_id == prompt_id, tables.Launch.person_id == person_id)
+        .order_by(tables.Launch.started_at.desc())
+        .limit(1)
+    )
+    with runtime.db.write() as session:
+        # Two browsers of one person may come at once: the second waits here for the first one's launch.
+        prompt = session.get_one(tables.Prompt, prompt_id, with_for_update=True)
+        launch = session.scalar(newest)
+        if launch is not None and prompt.asset is not None and launch.how == (prompt.asset.opening or {}).get("how"):
+            return _opened(launch)
         opened = _open(runtime, session, prompt, person_id)
     runtime.nudge("drain")
     return opened
 
 
-def _open(runtime: Runtime, session: Session, prompt: tables.Prompt, person_id: int) -> Opened:
-    asset = prompt.asset
-    if prompt.person_id != person_id or asset is None:
+def _open(
+    runtime: Runtime,
+    session: Session,
+    prompt: tables.Prompt,
+    person_id: int,
+    *,
+    session_hash: bytes | None = None,
+    framed_by: str = "",
+) -> Opened:
+    asset, person = prompt.asset, prompt.person
+    if prompt.person_id != person_id or asset is None or person is None:
         raise Refused(
             "This link was made for somebody else. Sign in as that person, or open your own prompt.", code="not_for_you"
         )
@@ -163,13 +211,15 @@ def _open(runtime: Runtime, session: Session, prompt: tables.Prompt, person_id: 
             f"'{asset.title}' was taken out of its catalogue. Ask your LMS admin what replaces it.",
             code="asset_retired",
         )
-    launch = tables.Launch(
-        id=uuid.uuid4(), prompt_id=prompt.id, person_id=person_id, asset_id=asset.id, how=asset.opening["how"]
-    )
+    launch = tables.Launch(id=uuid.uuid4(), prompt=prompt, person=person, asset=asset, how=asset.opening["how"])
     session.add(launch)
     session.flush()
+    opened = _opened(launch)
+    if opened.how == How.LTI and session_hash is not None:
+        start = authorize.begin(runtime, session, launch, person, session_hash, framed_by=framed_by)
+        opened = dataclasses.replace(opened, start=start)
     ledger.report(runtime, session, launch, "launched", at=launch.started_at)
-    return _opened(launch)
+    return opened
 
 
 def launch_page(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:

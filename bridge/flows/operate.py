@@ -40,6 +40,8 @@ def switch(runtime: Runtime, name: str, *, on: bool, actor: str) -> None:
         connection = find_connection(session, name)
         if connection.enabled == on:
             return
+        if on and connection.options.get("pending"):
+            raise Refused(f"'{name}' registered itself and waits for approval; approve it first", code="pending")
         connection.enabled = on
         if on:
             _forget_trouble(session, connection)
@@ -95,6 +97,23 @@ def replay_write_backs(runtime: Runtime, only: uuid.UUID | None = None, *, actor
         _note_replay(session, actor, "write_back.replay", str(only or "all"), len(ids))
     runtime.nudge("write_back")
     return len(ids)
+
+
+def replay_grades(runtime: Runtime, only: uuid.UUID | None = None, *, actor: str) -> int:
+    """Send what gradebooks refused once more: one outcome, or all that failed for good; returns how many.
+
+    A link that was flagged is asked again.
+    """
+    row = tables.LmsGrade
+    failed = row.state == "failed"
+    with runtime.db.write() as session:
+        which = failed if only is None else failed & (row.outcome_id == only)
+        again = update(row).where(which).values(state="waiting", **_at_once()).returning(row.link_id)
+        links = session.scalars(again).all()
+        session.execute(update(tables.LmsLink).where(tables.LmsLink.id.in_(set(links))).values(problem=None))
+        _note_replay(session, actor, "grade.replay", str(only or "all"), len(links))
+    runtime.nudge("grades")
+    return len(links)
 
 
 def replay_statements(runtime: Runtime, name: str, only: uuid.UUID | None = None, *, actor: str) -> int:

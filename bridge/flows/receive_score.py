@@ -24,5 +24,5 @@ def receive(runtime: Runtime, authorization: str | None, context: str, item: str
             told = {field.name: getattr(verdict, field.name) for field in dataclasses.fields(verdict)}
             record_outcome.record_in(runtime, session, told.pop("launch"), source="ags", **told)
     if verdict is not None:
-        runtime.nudge("drain")
-        runtime.nudge("write_back")
+        for queue in record_outcome.TOLD_BY:
+            runtime.nudge(queue)

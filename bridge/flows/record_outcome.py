@@ -12,11 +12,15 @@ from bridge import registry, support
 from bridge.connect import WriteBack
 from bridge.domain import ids
 from bridge.domain.assets import How
+from bridge.flows import push_grades
 from bridge.flows.errors import Invalid, NotFound, Refused
 from bridge.flows.open_launch import Opened, help_of, launch_page, own_launch
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.xapi import ledger
+
+#: The queues that tell others of an outcome.
+TOLD_BY = ("drain", "write_back", "grades")
 
 
 class Report(TypedDict, total=False):
@@ -42,13 +46,13 @@ def record(runtime: Runtime, launch_id: uuid.UUID, **report: Unpack[Report]) -> 
         if launch is None:
             raise NotFound(f"there is no launch {launch_id}")
         outcome_id = record_in(runtime, session, launch, **report)
-    runtime.nudge("drain")
-    runtime.nudge("write_back")
+    for queue in TOLD_BY:
+        runtime.nudge(queue)
     return outcome_id
 
 
 def record_in(runtime: Runtime, session: Session, launch: tables.Launch, **report: Unpack[Report]) -> uuid.UUID:
-    """The same within the caller's transaction; the caller nudges ``drain`` and ``write_back`` after it."""
+    """The same within the caller's transaction; the caller nudges :data:`TOLD_BY` after it."""
     at = report.get("occurred_at") or now()
     verb, completed = report["verb"], report["completed"]
     success, score = report.get("success"), report.get("score")
@@ -76,6 +80,7 @@ def record_in(runtime: Runtime, session: Session, launch: tables.Launch, **repor
     ledger.report(runtime, session, launch, verb, at=at, outcome=outcome)
     if completed:
         _write_back(session, outcome, launch.asset.connection)
+    push_grades.enqueue(session, outcome)
     return outcome_id
 
 

@@ -13,7 +13,7 @@ from bridge.settings import Settings
 from bridge.store import Database, tables
 
 #: The queues that a nudge can name, each the name of a Celery task.
-QUEUES = ("decide", "deliver", "drain", "write_back")
+QUEUES = ("decide", "deliver", "drain", "write_back", "grades")
 
 
 def _silent(_queue: str) -> None:
@@ -48,5 +48,7 @@ class Runtime:
         """The connector of a connection; raises ConfigError where its settings can't work."""
         config_class = registry.find(connection.connector).config_class
         clear = self.vault.open_config(config_class, connection.config)
-        http = Http(egress=Egress(allow_private=True), system=f"{connection.connector} '{connection.name}'")
+        typed_in = not connection.options.get("self_registered")
+        egress = Egress(allow_private=typed_in or self.settings.allow_private_peers)
+        http = Http(egress=egress, system=f"{connection.connector} '{connection.name}'")
         return registry.build(connection.connector, clear, http=http)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from collections.abc import Set
 from typing import Any
 
 from sqlalchemy import func, select
@@ -13,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 from bridge.domain.rules import WIDGET
 from bridge.flows.errors import NotFound
 from bridge.flows.runtime import Runtime
+from bridge.lti.platform import registrations
 from bridge.store import now, tables
 
 #: A transaction that is committed, or a score that arrives, so much later than its time is still seen at once.
@@ -21,13 +23,17 @@ _AROUND = dt.timedelta(minutes=5)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShownPrompt:
-    """A prompt as the widget and the person's own page show it; ``state`` is "open" or "done"."""
+    """A prompt as the widget and the person's own page show it; ``state`` is "open" or "done".
+
+    ``in_frame`` says that the widget opens it over the page, and not in a new tab.
+    """
 
     id: uuid.UUID
     title: str
     say: str
     asset_kind: str
     how: str
+    in_frame: bool
     duration_seconds: int | None
     subject: str
     connection: str
@@ -54,7 +60,12 @@ def open_prompts(runtime: Runtime, person_id: int, *, limit: int = 20) -> list[S
     with runtime.db.read() as session:
         prompts = session.scalars(query).all()
         done = _done(session, [prompt.id for prompt in prompts])
-        return [_shown(prompt, prompt.asset, prompt.id in done) for prompt in prompts if prompt.asset is not None]
+        framed = registrations.framed(session)
+        return [
+            _shown(prompt, prompt.asset, done=prompt.id in done, framed=framed)
+            for prompt in prompts
+            if prompt.asset is not None
+        ]
 
 
 def _done(session: Session, prompts: list[uuid.UUID]) -> set[uuid.UUID]:
@@ -67,13 +78,15 @@ def _done(session: Session, prompts: list[uuid.UUID]) -> set[uuid.UUID]:
     )
 
 
-def _shown(prompt: tables.Prompt, asset: tables.Asset, done: bool) -> ShownPrompt:
+def _shown(prompt: tables.Prompt, asset: tables.Asset, *, done: bool, framed: Set[str]) -> ShownPrompt:
+    how = (asset.opening or {}).get("how", "")
     return ShownPrompt(
         id=prompt.id,
         title=asset.title,
         say=prompt.say,
         asset_kind=asset.kind,
-        how=(asset.opening or {}).get("how", ""),
+        how=how,
+        in_frame=how == "lti" and registrations.name_for(asset) in framed,
         duration_seconds=asset.duration_seconds,
         subject=prompt.subject,
         connection=prompt.event.connection.name,

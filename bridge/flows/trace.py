@@ -125,7 +125,25 @@ def _launch(session: Session, launch: tables.Launch) -> dict[str, Any]:
             {"id": str(o.id), "verb": o.verb, "source": o.source, "score": o.score, "occurred_at": o.occurred_at}
             for o in outcomes
         ],
+        "grades": [_grade(grade) for grade in session.scalars(_grades(launch))],
         "statements": [_statement(session, statement) for statement in statements],
+    }
+
+
+def _grades(launch: tables.Launch) -> Any:
+    grade = tables.LmsGrade
+    of_launch = grade.outcome.has(tables.Outcome.launch_id == launch.id)
+    return select(grade).where(of_launch).order_by(grade.link_id)
+
+
+def _grade(row: tables.LmsGrade) -> dict[str, Any]:
+    return {
+        "connection": row.link.connection.name,
+        "course": row.link.context_title or row.link.context_id,
+        "outcome_id": str(row.outcome_id),
+        "state": row.state,
+        "receipt": row.receipt if row.state == "recorded" else None,
+        "error": row.error,
     }
 
 

@@ -10,6 +10,8 @@ import base64
 import datetime as dt
 import hashlib
 import json
+import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from bridge.lti.errors import LtiError
 from bridge.lti.host import Host
-from bridge.store import now
+from bridge.store import Database, now
 from bridge.store.tables import SigningKey
 
 ALGORITHM = "RS256"
@@ -35,6 +37,11 @@ RETIRE_AFTER = dt.timedelta(hours=24)
 #: Loaded keys by kid. A kid is the key's own thumbprint, so that two installations in one process can't mix. Loading a
 #: PEM re-checks the key, which takes fifty times as long as a signature.
 _loaded: dict[str, rsa.RSAPrivateKey] = {}
+
+#: For so many seconds a process goes on with the key that it found current. A rotation waits for nobody: the key that
+#: is replaced stays published for much longer.
+CURRENT_SECONDS = 5.0
+_found: weakref.WeakKeyDictionary[Database, tuple[float, str, rsa.RSAPrivateKey]] = weakref.WeakKeyDictionary()
 
 
 def ensure(host: Host) -> None:
@@ -59,7 +66,17 @@ def rotate(host: Host) -> str:
         for row in rows:
             _advance(session, row)
         session.add(fresh)
+    _found.pop(host.db, None)
     return next(row.kid for row in rows if row.state == "current")
+
+
+def too_early(host: Host) -> dt.timedelta | None:
+    """How long some peers may not know the next key yet, which they cache; None when all of them can."""
+    announced = select(SigningKey.created_at).where(SigningKey.state == "next").order_by(SigningKey.created_at.desc())
+    with host.db.read() as session:
+        at = session.scalar(announced.limit(1))
+    left = at + dt.timedelta(seconds=CACHE_SECONDS) - now() if at is not None else dt.timedelta(0)
+    return left if left > dt.timedelta(0) else None
 
 
 def _advance(session: Session, row: SigningKey) -> None:
@@ -83,11 +100,22 @@ def key_set(host: Host) -> dict[str, list[dict[str, Any]]]:
 
 def sign(host: Host, claims: Mapping[str, Any]) -> str:
     """A JWT of these claims, signed with the current key."""
-    with host.db.read() as session:
-        row = session.scalar(_current())
-    if row is None:
-        raise LtiError("signing_key_missing", "flowbridge has no LTI signing key; run 'flowbridge keys'", status=503)
-    return jwt.encode(dict(claims), _key(host, row), algorithm=ALGORITHM, headers={"kid": row.kid})
+    kid, key = _signing_key(host)
+    return jwt.encode(dict(claims), key, algorithm=ALGORITHM, headers={"kid": kid})
+
+
+def _signing_key(host: Host) -> tuple[str, rsa.RSAPrivateKey]:
+    until, kid, key = _found.get(host.db, (0.0, "", None))
+    if key is None or until <= time.monotonic():
+        with host.db.glance() as session:
+            row = session.scalar(_current())
+        if row is None:
+            raise LtiError(
+                "signing_key_missing", "flowbridge has no LTI signing key; run 'flowbridge keys'", status=503
+            )
+        kid, key = row.kid, _key(host, row)
+        _found[host.db] = (time.monotonic() + CURRENT_SECONDS, kid, key)
+    return kid, key
 
 
 def _current() -> Any:

@@ -27,8 +27,8 @@ from bridge.observe import logger
 
 DEFAULT_SECONDS = 3600.0
 SHORTEST, LONGEST = 300.0, 86_400.0
-#: An unknown kid is looked for once in this time, and no more than so many different ones: a forger invents them.
-MISS_SECONDS, MISSES = 60.0, 10
+#: A set is asked again for an unknown kid once in this time, whichever kid it is: a forger invents them.
+MISS_SECONDS = 60.0
 #: After a failed fetch the peer is left alone for so long.
 RETRY_SECONDS = 10.0
 MAX_BYTES = 256 * 1024
@@ -42,7 +42,7 @@ class _Kept:
     keys: Mapping[str, rsa.RSAPublicKey]
     until: float
     problem: str = ""
-    misses: dict[str, float] = dataclasses.field(default_factory=dict)
+    looked_again: float = float("-inf")
 
 
 def usable(key_set: Any) -> dict[str, rsa.RSAPublicKey]:
@@ -82,18 +82,17 @@ class KeySets:
             kept = self._kept.get(url)
             if kept is None or self._clock() >= kept.until:
                 kept = self._fetch(http, url, kept)
-            if kid not in kept.keys and not kept.problem and self._may_look_again(kept, kid):
+            if kid not in kept.keys and not kept.problem and self._may_look_again(kept):
                 kept = self._fetch(http, url, kept)
         if kid not in kept.keys:
             raise _missing(url, kept.problem)
         return kept.keys[kid]
 
-    def _may_look_again(self, kept: _Kept, kid: str) -> bool:
+    def _may_look_again(self, kept: _Kept) -> bool:
         at = self._clock()
-        kept.misses = {miss: when for miss, when in kept.misses.items() if at - when < MISS_SECONDS}
-        if kid in kept.misses or len(kept.misses) >= MISSES:
+        if at - kept.looked_again < MISS_SECONDS:
             return False
-        kept.misses[kid] = at
+        kept.looked_again = at
         return True
 
     def _fetch(self, http: Http, url: str, kept: _Kept | None) -> _Kept:

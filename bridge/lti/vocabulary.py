@@ -12,6 +12,8 @@ DEEP_LINKING_RESPONSE: Final = "LtiDeepLinkingResponse"
 DEEP_LINKING_CLAIM: Final = "https://purl.imsglobal.org/spec/lti-dl/claim/"
 DEEP_LINKING_SETTINGS: Final = DEEP_LINKING_CLAIM + "deep_linking_settings"
 ROLE: Final = "http://purl.imsglobal.org/vocab/lis/v2/"
+ADMINISTRATOR: Final = "http://purl.imsglobal.org/vocab/lis/v2/institution/person#Administrator"
+INSTRUCTOR: Final = "http://purl.imsglobal.org/vocab/lis/v2/membership#Instructor"
 LEARNER: Final = "http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"
 COURSE_SECTION: Final = "http://purl.imsglobal.org/vocab/lis/v2/course#CourseSection"
 
@@ -25,5 +27,8 @@ NRPS_SERVICE: Final = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroles
 MEMBERS_READ: Final = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 #: Every service scope that the platform can grant.
 SERVICE_SCOPES: Final = (*AGS_SCOPES, MEMBERS_READ)
+
+TOOL_CONFIGURATION: Final = "https://purl.imsglobal.org/spec/lti-tool-configuration"
+PLATFORM_CONFIGURATION: Final = "https://purl.imsglobal.org/spec/lti-platform-configuration"
 
 PRODUCT: Final = "flowbridge"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session
+
+#: After so many seconds of rest a connection to PostgreSQL is asked whether it still works.
+PING_AFTER = 5.0
 
 
 def _prepare_sqlite(raw: Any, _record: Any) -> None:
@@ -27,20 +33,62 @@ def _begin_sqlite(connection: SqlConnection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _check_before_use(engine: Engine) -> None:
+    """Replace connections that lead nowhere any more.
+
+    A server that ended has closed the socket, which is seen without asking. What a network cut off in silence shows
+    only in an answer: asked for after a rest and not each time, because a round trip costs as much as a query.
+    """
+    dialect = engine.dialect
+
+    def note(_raw: Any, record: Any) -> None:
+        record.info["returned_at"] = time.monotonic()
+
+    def check(raw: Any, record: Any, _proxy: Any) -> None:
+        returned_at = record.info.pop("returned_at", None)
+        if returned_at is None:
+            return
+        socket = select.poll()
+        socket.register(raw.fileno(), select.POLLIN)
+        try:
+            if socket.poll(0) or (time.monotonic() - returned_at > PING_AFTER and not dialect.do_ping(raw)):
+                raise InvalidatePoolError
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", check)
+
+
+class _Engines(NamedTuple):
+    """One pool of connections, and the ways to use it; made once, because making them takes as long as a query."""
+
+    plain: Engine
+    glance: Engine
+    write: Engine
+
+
 class Database:
     """Sessions on one database URL (``sqlite:///path`` or ``postgresql+psycopg://...``)."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._pid = -1
-        self._engine: Engine | None = None
+        self._made: _Engines | None = None
 
     @property
     def engine(self) -> Engine:
         """This process's engine: connections must not cross a fork."""
-        if self._engine is None or self._pid != os.getpid():
-            self._engine, self._pid = self._make(), os.getpid()
-        return self._engine
+        return self._engines.plain
+
+    @property
+    def _engines(self) -> _Engines:
+        if self._made is None or self._pid != os.getpid():
+            engine = self._make()
+            glance = engine if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._made = _Engines(engine, glance, engine.execution_options(flowbridge_write=True))
+            self._pid = os.getpid()
+        return self._made
 
     @property
     def is_sqlite(self) -> bool:
@@ -53,20 +101,27 @@ class Database:
             yield session
 
     @contextlib.contextmanager
+    def glance(self) -> Iterator[Session]:
+        """A session for single queries: on PostgreSQL without a transaction, which saves two of three round trips."""
+        with Session(self._engines.glance, expire_on_commit=False) as session:
+            yield session
+
+    @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one write transaction: commits at the end, rolls back on any exception. Keep it short."""
-        engine = self.engine.execution_options(flowbridge_write=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with Session(self._engines.write, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        if self._made is not None:
+            self._made.plain.dispose()
+            self._made = None
 
     def _make(self) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self.url, hide_parameters=True, pool_size=10, max_overflow=20, pool_pre_ping=True)
+            engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=10)
+            _check_before_use(engine)
+            return engine
         engine = create_engine(self.url, hide_parameters=True, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -13,8 +13,8 @@ from alembic.script import ScriptDirectory
 from bridge.store.database import Database
 from bridge.store.tables import Base
 
-#: PostgreSQL's advisory lock that lets one process migrate at a time.
-_LOCK = 0x666C6F77
+#: PostgreSQL's advisory lock that lets one process migrate at a time ("migr"); another one than that of `serve`.
+_LOCK = 0x6D696772
 
 
 def _config(db: Database) -> Config:

@@ -434,6 +434,9 @@ class LtiHint(Base):
     selection_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("content_selection.id", ondelete="CASCADE"))
     #: The frame that keeps data for the tool (LTI Client Side postMessages), "" where it opens in a tab.
     storage_target: Mapped[str] = mapped_column(default="", server_default="")
+    #: The origin whose page shows that frame.
+    framed_by: Mapped[str] = mapped_column(default="", server_default="")
+    #: Of the session's token; in a frame, of the launch key that its page keeps.
     session_hash: Mapped[bytes] = mapped_column(LargeBinary)
     login_hint: Mapped[str]
     target_link_uri: Mapped[str]
@@ -451,11 +454,15 @@ class ContentSelection(Base):
     deployment_id: Mapped[str]
     session_hash: Mapped[bytes] = mapped_column(LargeBinary)
     data_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    #: May the tool answer with more than one item?
+    multiple: Mapped[bool] = mapped_column(default=True)
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
     #: When the tool answered; an answer counts once.
     answered_at: Mapped[dt.datetime | None]
     #: What was chosen, until the admin has added it to the catalogue.
     chosen: Mapped[list[Any] | None]
+    #: What the tool says about it: "message" and "problem".
+    said: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class ContextMember(Base):
@@ -476,6 +483,8 @@ class RegistrationTicket(Base):
     role: Mapped[str]
     #: What the connection will be called.
     name: Mapped[str]
+    #: Where the admin said that the peer is.
+    host: Mapped[str] = mapped_column(default="")
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
     used_at: Mapped[dt.datetime | None]
@@ -490,6 +499,24 @@ class LmsLogin(Base):
     nonce: Mapped[str]
     connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
     target_link_uri: Mapped[str]
+    #: The frame of the LMS that keeps a secret for us, and that secret's hash: the proof of a browser without cookies.
+    storage_target: Mapped[str] = mapped_column(default="", server_default="")
+    proof_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: The parameters that it began with, to begin anew in a window of its own.
+    hints: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
+class LmsPlacing(Base):
+    """An LMS's author chooses what of the catalogue to place in a course; ``settings`` are the LMS's, verified."""
+
+    __tablename__ = "lms_placing"
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
+    deployment_id: Mapped[str]
+    session_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    context_title: Mapped[str] = mapped_column(default="")
+    settings: Mapped[dict[str, Any]]
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
 
 

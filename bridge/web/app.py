@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import DataError
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.connect import ConnectorError, SignatureInvalid, UnexpectedPayload
 from bridge.flows.errors import FlowError, Invalid, NotFound
 from bridge.flows.runtime import Runtime
+from bridge.lti.errors import LtiError
 from bridge.observe import logger
 from bridge.settings import Settings
 from bridge.web import api, console, health, hooks, launch, lrs, lti, pages, widget
@@ -69,6 +70,30 @@ class BodyLimit:
         await JSONResponse(body, 413, headers={"Connection": "close"})(scope, receive, send)
 
 
+class SecurityHeaders:
+    """Say on every answer what browsers may do with it, unless its page says so itself; log our own faults."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY.items():
+                    headers.setdefault(name, value)
+                if framed_by := scope.get("state", {}).get("framed_by"):
+                    policy = headers["Content-Security-Policy"]
+                    headers["Content-Security-Policy"] = policy.replace(
+                        "frame-ancestors 'self'", f"frame-ancestors 'self' {framed_by}"
+                    )
+                if message["status"] >= 500:
+                    logger("web").error("request failed", path=scope["path"], status=message["status"])
+            await send(message)
+
+        await self.app(scope, receive, guarded if scope["type"] == "http" else send)
+
+
 def _error(code: str, message: str, field: str = "") -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message, **({"field": field} if field else {})}}
 
@@ -83,6 +108,12 @@ def _flow_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowError)
     status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 403
     return _answer(request, status, error.code, str(error), getattr(error, "field", ""))
+
+
+def _lti_error(request: Request, error: Exception) -> Response:
+    """Where a person's browser is; services answer in the form that LTI gives them."""
+    assert isinstance(error, LtiError)
+    return pages.problem(request, error.status, error.code, str(error))
 
 
 def _connector_error(request: Request, error: Exception) -> Response:
@@ -155,31 +186,19 @@ def create_app(runtime: Runtime | None = None) -> FastAPI:
     app.state.runtime = the_runtime
     app.add_middleware(BodyLimit, limit=the_runtime.settings.max_body_bytes)
     app.add_exception_handler(FlowError, _flow_error)
+    app.add_exception_handler(LtiError, _lti_error)
     app.add_exception_handler(ConnectorError, _connector_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(DataError, _data_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.middleware("http")(_headers)
-    for part in (health, api, hooks, launch, lti, widget, console, pages):
+    app.add_middleware(SecurityHeaders)
+    # Routes are tried in their order: those that most requests want are first.
+    for part in (launch, lti, widget, hooks, api, health, console, pages):
         app.include_router(part.router)
     app.include_router(lrs.router, include_in_schema=False)  # the xAPI specification describes it, not OpenAPI
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
-
-
-async def _headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call(request)
-    for name, value in _SECURITY.items():
-        response.headers.setdefault(name, value)
-    if framed_by := getattr(request.state, "framed_by", ""):
-        policy = response.headers["Content-Security-Policy"]
-        response.headers["Content-Security-Policy"] = policy.replace(
-            "frame-ancestors 'self'", f"frame-ancestors 'self' {framed_by}"
-        )
-    if response.status_code >= 500:
-        logger("web").error("request failed", path=request.url.path, status=response.status_code)
-    return response
 
 
 def _from_settings() -> Runtime:

@@ -25,7 +25,12 @@ def runtime_of(request: Request) -> Runtime:
     return cast(Runtime, request.app.state.runtime)
 
 
-TheRuntime = Annotated[Runtime, Depends(runtime_of)]
+async def _runtime(request: Request) -> Runtime:
+    """Asynchronous, because each plain function costs a request the way to a thread and back."""
+    return runtime_of(request)
+
+
+TheRuntime = Annotated[Runtime, Depends(_runtime)]
 
 
 def session_token(request: Request) -> str:
@@ -65,7 +70,7 @@ def keep_framed_session(response: Response, runtime: Runtime, token: str) -> Non
     response.headers.append("set-cookie", value)
 
 
-def same_site_form(request: Request, visitor: Visitor, csrf: Annotated[str, Form()] = "") -> SignedIn:
+def same_site_form(request: Request, visitor: SignedIn | None, csrf: str) -> SignedIn:
     """The signed-in person who sent a form of ours: the form carries the session's own secret."""
     if visitor is None:
         raise Refused("Your sign-in has ended. Sign in and try again.", code="sign_in_needed")
@@ -76,7 +81,11 @@ def same_site_form(request: Request, visitor: Visitor, csrf: Annotated[str, Form
     return visitor
 
 
-FormSender = Annotated[SignedIn, Depends(same_site_form)]
+async def _form_sender(request: Request, visitor: Visitor, csrf: Annotated[str, Form()] = "") -> SignedIn:
+    return same_site_form(request, visitor, csrf)
+
+
+FormSender = Annotated[SignedIn, Depends(_form_sender)]
 
 
 def basic(request: Request) -> tuple[str, str] | None:

@@ -45,6 +45,7 @@ def metrics(runtime: TheRuntime) -> Response:
             ("deliver", tables.Delivery),
             ("drain", tables.Outbox),
             ("write_back", tables.WriteBack),
+            ("grades", tables.LmsGrade),
         ):
             due = select(func.count()).select_from(table).where(table.due_at.is_not(None))
             waiting.labels(name).set(session.scalar(due) or 0)

@@ -16,6 +16,7 @@ from bridge.flows import identity, open_launch, record_outcome
 from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
 from bridge.web.auth import FormSender, TheRuntime, Visitor, keep_session, same_site_form, session_token
+from bridge.web.lti import frames
 from bridge.web.lti import platform as lti
 from bridge.web.pages import page, to_sign_in
 
@@ -41,12 +42,19 @@ def go(
     visitor: Visitor,
     csrf: Annotated[str, Form()] = "",
     handoff: Annotated[str, Form()] = "",
+    frame: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Open it: by the signed-in person's own form, or by the widget's one-time handoff, which also signs them in."""
+    """Open it: by the signed-in person's own form, or by the widget's one-time handoff, which also signs them in.
+
+    With ``frame``, which needs a handoff, an LTI tool opens in the widget's frame, and nobody is signed in.
+    """
+    if frame:
+        return frames.play(request, runtime, ticket, handoff)
     token = session_token(request)
     person, response_token = _person(request, runtime, visitor, ticket, csrf=csrf, handoff=handoff)
-    opened = open_launch.open_ticket(runtime, ticket, person.person_id)
-    response = _onward(request, runtime, opened, person, response_token or token)
+    token = response_token or token
+    opened = open_launch.open_ticket(runtime, ticket, person.person_id, session_hash=identity.token_hash(token))
+    response = _onward(request, runtime, opened, person, token)
     if response_token:
         keep_session(response, runtime, response_token)
     return response
@@ -69,6 +77,8 @@ def _onward(request: Request, runtime: Runtime, opened: open_launch.Opened, pers
     if opened.how == "link":
         # A page and not a redirect: browsers apply the form's own policy to where its answer redirects.
         return page(request, "onward.html", person, opened=opened)
+    if opened.start is not None:
+        return lti.initiate(opened.title, opened.start)
     if opened.how == "lti":
         return lti.begin(request, runtime, opened.launch_id, token)
     return RedirectResponse(f"/launches/{opened.launch_id}", 303)
@@ -77,8 +87,9 @@ def _onward(request: Request, runtime: Runtime, opened: open_launch.Opened, pers
 @router.post("/prompts/{prompt_id}/open")
 def open_own(prompt_id: uuid.UUID, request: Request, runtime: TheRuntime, person: FormSender) -> Response:
     """Open one's own prompt from the start page."""
-    opened = open_launch.open_prompt(runtime, prompt_id, person.person_id)
-    return _onward(request, runtime, opened, person, session_token(request))
+    token = session_token(request)
+    opened = open_launch.open_prompt(runtime, prompt_id, person.person_id, session_hash=identity.token_hash(token))
+    return _onward(request, runtime, opened, person, token)
 
 
 @router.get("/launches/{launch_id}")
@@ -90,6 +101,15 @@ def show(launch_id: uuid.UUID, request: Request, runtime: TheRuntime, visitor: V
     if opened.how != "inline":
         return RedirectResponse("/", 303)  # it is shown elsewhere, and opened from its prompt
     return page(request, "support.html", visitor, opened=opened)
+
+
+@router.get("/launches/{launch_id}/open")
+def go_on(launch_id: uuid.UUID, request: Request, runtime: TheRuntime, visitor: Visitor) -> Response:
+    """Where a launch by an LMS goes on: the help here, or the content elsewhere."""
+    if visitor is None:
+        return to_sign_in(request)
+    opened = open_launch.launch_page(runtime, launch_id, visitor.person_id)
+    return _onward(request, runtime, opened, visitor, session_token(request))
 
 
 @router.post("/launches/{launch_id}/steps/{step}")

@@ -42,7 +42,8 @@ def page(request: Request, name: str, visitor: SignedIn | None = None, *, status
 
 def problem(request: Request, status: int, code: str, message: str) -> Response:
     """An error as a page: what happened and what to do next."""
-    return page(request, "problem.html", status=status, code=code, message=message)
+    framed = getattr(request.state, "framed_by", "") != ""
+    return page(request, "problem.html", status=status, code=code, message=message, framed=framed)
 
 
 def local(path: str) -> str:

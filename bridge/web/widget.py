@@ -174,7 +174,7 @@ def _told_to_stop(call: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _origins(runtime: Runtime) -> dict[str, frozenset[str]]:
+def origins_of(runtime: Runtime) -> dict[str, frozenset[str]]:
     """By connection in use: the origins whose pages may embed the widget."""
     with runtime.db.read() as session:
         rows = session.execute(
@@ -189,7 +189,7 @@ class _Shared(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         origin = request.headers.get("origin", "")
-        known = await to_thread.run_sync(_origins, runtime_of(request)) if origin else {}
+        known = await to_thread.run_sync(origins_of, runtime_of(request)) if origin else {}
         shared = any(origin in origins for origins in known.values())
 
         async def share(message: Message) -> None:
@@ -258,7 +258,7 @@ class Tick(BaseModel):
 
 def _may_embed(runtime: Runtime, connection: str, request: Request) -> None:
     """Raises Refused unless the connection is in use and the page, if it is one, belongs to it."""
-    origins = _origins(runtime)
+    origins = origins_of(runtime)
     if connection not in origins:
         raise Refused(f"The connection '{connection}' is not known or is switched off.", code="connection_disabled")
     origin = request.headers.get("origin")
@@ -342,11 +342,11 @@ def dismiss(prompt_id: uuid.UUID, person: Person, runtime: TheRuntime) -> None:
 
 
 @_shared.post("/prompts/{prompt_id}/open", operation_id="widget_open")
-def open_(prompt_id: uuid.UUID, person: Person, runtime: TheRuntime) -> dict[str, Any]:
+def open_(prompt_id: uuid.UUID, request: Request, person: Person, runtime: TheRuntime) -> dict[str, Any]:
     """Open inline help: a launch begins, or the one that began goes on, with its ticks.
 
     For a link or an LTI tool, only the form that a new tab posts to begin one: ``action``, and a ``handoff`` code that
-    works once, within ten minutes.
+    works once, within ten minutes. With ``frame=1`` in the form, an LTI tool opens in a frame of the asking page.
     """
     prompt = next((p for p in show_prompts.open_prompts(runtime, person) if p.id == prompt_id), None)
     if prompt is None:
@@ -356,7 +356,7 @@ def open_(prompt_id: uuid.UUID, person: Person, runtime: TheRuntime) -> dict[str
         if begun is not None:
             return _opened(open_launch.launch_page(runtime, begun, person))
         return _opened(open_launch.open_prompt(runtime, prompt_id, person))
-    code = identity.handoff(runtime, person, str(prompt_id))
+    code = identity.handoff(runtime, person, str(prompt_id), page=request.headers.get("origin", ""))
     return {"how": prompt.how, "action": open_launch.launch_url(runtime, prompt_id), "handoff": code}
 
 

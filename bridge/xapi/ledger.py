@@ -32,6 +32,11 @@ _LONGEST_KEY = 500
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
+_ENABLED = select(tables.Connection.id, tables.Connection.config, tables.Connection.connector).where(
+    tables.Connection.enabled
+)
+
+
 class Bridge(Protocol):
     """What the ledger needs of the runtime."""
 
@@ -128,10 +133,7 @@ def sinks(session: Session) -> list[Sink]:
     """The enabled connections that take statements; asked once a transaction."""
     found: list[Sink] | None = session.info.get(__name__)
     if found is None:
-        connection = tables.Connection
-        rows = session.execute(
-            select(connection.id, connection.config, connection.connector).where(connection.enabled)
-        ).all()
+        rows = session.connection().execute(_ENABLED).all()
         found = session.info[__name__] = [Sink(row.id, row.config) for row in rows if is_sink(row.connector)]
     return found
 

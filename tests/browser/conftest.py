@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from playwright.sync_api import Browser, Page
+from starlette.types import ASGIApp
 
 from bridge.demo import run
 from bridge.demo.desk import create_desk, settings_from
@@ -34,7 +34,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, port: int) -> Iterator[None]:
+def serving(app: ASGIApp, port: int) -> Iterator[None]:
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=1, lifespan="on"
     )

@@ -28,6 +28,7 @@ from bridge.lti.platform import authorize
 from bridge.settings import Settings
 from bridge.store import now, tables
 from bridge.web.auth import SESSION_COOKIE
+from tests.lti.launching_lms import Lms
 
 ISSUER = "http://bridge.test"
 TOOL = "http://tool.test"
@@ -301,6 +302,12 @@ def either_office(request: pytest.FixtureRequest, rsa_key: rsa.RSAPrivateKey) ->
     runtime = request.getfixturevalue("runtime" if request.param == "sqlite" else "pg_runtime")
     with TestClient(create_app(runtime), base_url=ISSUER) as client:
         yield furnish(runtime, client, rsa_key)
+
+
+@pytest.fixture
+def lms(runtime: Runtime, client: TestClient, other_key: rsa.RSAPrivateKey) -> Lms:
+    """An LMS that launches the bridge."""
+    return Lms(runtime, client, other_key).register()
 
 
 @pytest.fixture(scope="session")

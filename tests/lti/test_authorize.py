@@ -105,7 +105,7 @@ def test_the_page_that_carries_the_token_is_kept_by_nobody_and_posts_to_one_plac
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["referrer-policy"] == "no-referrer"
     policy = response.headers["content-security-policy"]
-    assert policy.endswith("form-action http://tool.test")
+    assert policy.endswith("form-action http://tool.test https:")
     assert "script-src 'sha256-" in policy
     assert "unsafe-inline" not in policy
     assert "<noscript>" in response.text

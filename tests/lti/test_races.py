@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from bridge.flows import identity, open_launch
 from bridge.lti import keys
 from bridge.store import tables
 
@@ -41,6 +42,21 @@ def test_one_of_many_uses_of_a_launch_wins(either_office: Any) -> None:
     assert Counter("id_token" in answer for answer in answers) == {True: 1, False: CALLERS - 1}
     assert {answer["error"] for answer in answers if "error" in answer} == {"launch_no_longer_valid"}
     assert count(either_office, tables.LineItem) == 1
+
+
+def test_one_of_many_openings_of_a_link_with_one_use_left_wins(either_office: Any) -> None:
+    runtime = either_office.runtime
+    token, launch = either_office.sign_in(), either_office.launch()
+    with runtime.db.write() as session:
+        prompt_id = session.get_one(tables.Launch, launch).prompt_id
+    ticket = open_launch.ticket_for(runtime, prompt_id)
+    with runtime.db.write() as session:
+        session.get_one(tables.Ticket, identity.token_hash(ticket)).uses_left = 1
+        csrf = session.get_one(tables.SignInSession, identity.token_hash(token)).csrf
+    answers = at_once(lambda _: either_office.client.post(f"/go/{ticket}", data={"csrf": csrf}))
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 403: CALLERS - 1}
+    assert {answer.json()["error"]["code"] for answer in answers if answer.status_code == 403} == {"ticket_used_up"}
+    assert count(either_office, tables.Launch) == 2
 
 
 def test_one_of_many_uses_of_an_assertion_wins(either_office: Any) -> None:

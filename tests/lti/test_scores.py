@@ -333,7 +333,7 @@ def test_the_workers_are_told(book: Gradebook) -> None:
     told: list[str] = []
     book.office.runtime.nudge = told.append
     book.post()
-    assert set(told) == {"drain", "write_back"}
+    assert set(told) == {"drain", "write_back", "grades"}
     told.clear()
     book.post()
     assert told == []

@@ -161,7 +161,7 @@ def test_a_beat_of_its_own_ticks_by_message(brokered: Bridge) -> None:
     late = brokered.add_event()
     brokered.run("beat")
     brokered.decided(late, seconds=15)
-    for kind in ("poll", "sync", "housekeeping"):
+    for kind in ("poll", "sync", "members", "housekeeping"):
         until(functools.partial(brokered.calls, kind), seconds=5, what=f"the first {kind}")
 
 

@@ -85,7 +85,7 @@ def test_a_flow_that_makes_work_nudges_the_next_one(bridge: Bridge) -> None:
 
 def test_the_beat_asks_for_everything_from_the_start(bridge: Bridge) -> None:
     started(bridge)
-    for kind in ("deliver", "drain", "write_back", "poll", "sync", "housekeeping"):
+    for kind in ("deliver", "drain", "write_back", "grades", "poll", "sync", "members", "housekeeping"):
         until(functools.partial(bridge.calls, kind), seconds=5, what=f"the first {kind}")
     until(lambda: bridge.calls("drain") > 2 and bridge.calls("poll") > 2, seconds=5, what="more ticks")
     assert bridge.calls("housekeeping") == bridge.calls("sync") == 1

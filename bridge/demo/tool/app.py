@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -19,7 +18,10 @@ from pylti1p3.exception import LtiException, OIDCException
 from pylti1p3.grade import Grade
 
 from bridge.demo.tool import quiz
-from bridge.demo.tool.peer import Exchange, Launch, Peer
+from bridge.demo.tool.peer import LOGIN_SECONDS, Launch, Peer
+from bridge.lti.errors import LtiError
+from bridge.lti.tool import cookies
+from bridge.lti.tool.peer import Exchange
 
 _HERE = Path(__file__).parent
 _CLAIM = "https://purl.imsglobal.org/spec/lti/claim/"
@@ -62,7 +64,7 @@ def create_app(
     app = FastAPI(title="Sample LTI tool", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.tool = Tool(Peer(issuer, client_id=client_id, deployment_id=deployment_id, key_file=key_file))
     app.include_router(router)
-    for refusal in (LtiException, OIDCException, requests.RequestException):
+    for refusal in (LtiError, LtiException, OIDCException, requests.RequestException):
         app.add_exception_handler(refusal, _refused)
     return app
 
@@ -128,7 +130,13 @@ def style() -> Response:
 @router.api_route("/login", methods=["GET", "POST"])
 def login(request: Request, tool: TheTool, params: Params) -> Response:
     """Third-party initiated login."""
-    return tool.peer.login(_exchange(request, params), str(request.url_for("launch")))
+    begun = tool.peer.login(Exchange(params, {}), str(request.url_for("launch")))
+    response = RedirectResponse(begun.url, 302)
+    over_https = request.url.scheme == "https"
+    response.headers.append(
+        "set-cookie", cookies.header(begun.state, path="/", seconds=LOGIN_SECONDS, crosses=over_https)
+    )
+    return response
 
 
 @router.post("/launch")
@@ -137,11 +145,7 @@ def launch(request: Request, tool: TheTool, params: Params) -> Response:
     if "error" in params:
         what = params.get("error_description", params["error"])
         return _page("problem.html", 400, what=f"The platform did not start it: {what}")
-    return RedirectResponse(f"/quiz/{tool.peer.launch(_exchange(request, params))}", 303)
-
-
-def _exchange(request: Request, params: dict[str, str]) -> Exchange:
-    return Exchange(params, request.cookies, secure=request.url.scheme == "https")
+    return RedirectResponse(f"/quiz/{tool.peer.launch(Exchange(params, request.cookies))}", 303)
 
 
 @router.get("/quiz/{launch_id}")
@@ -226,6 +230,5 @@ def _occasion(launched: Launch) -> dict[str, str]:
 
 
 def _claim(launched: Launch, name: str) -> dict[str, Any]:
-    claims: Mapping[str, Any] = launched.get_launch_data()
-    claim: dict[str, Any] = claims.get(_CLAIM + name, {})
+    claim: dict[str, Any] = launched.claims.get(_CLAIM + name, {})
     return claim

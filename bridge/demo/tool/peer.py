@@ -1,137 +1,91 @@
-"""The tool's end of LTI 1.3: pylti1p3 fitted to FastAPI.
-
-pylti1p3 has adapters for Django and Flask; these are the same four for Starlette, with the gaps closed that a tool in
-production has to close as well: a nonce counts once, tokens need a time of issue and an end, every call has a timeout.
-"""
+"""The tool's end of LTI 1.3: the bridge's own adapter of pylti1p3, with memory in place of a database."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pylti1p3.cookie import CookieService
-from pylti1p3.exception import LtiException
 from pylti1p3.grade import Grade
-from pylti1p3.launch_data_storage.base import LaunchDataStorage
-from pylti1p3.message_launch import MessageLaunch
-from pylti1p3.oidc_login import OIDCLogin
-from pylti1p3.redirect import Redirect
-from pylti1p3.request import Request as LtiRequest
-from pylti1p3.session import SessionService
-from pylti1p3.tool_config.dict import ToolConfDict
-from starlette.responses import RedirectResponse, Response
+from pylti1p3.registration import Registration
 
-#: How long a launch can be worked on, in seconds.
-LAUNCH_SECONDS = 8 * 3600
+from bridge.connect import Egress, Http
+from bridge.lti.errors import LtiError
+from bridge.lti.keysets import KeySets
+from bridge.lti.tool import peer
+from bridge.lti.tool.peer import Begun, Exchange
+from bridge.lti.tool.platforms import Platform
+
+#: How long a login may take, and a launch can be worked on, in seconds.
+LOGIN_SECONDS: Final = 600
+LAUNCH_SECONDS: Final = 8 * 3600
 _TIMEOUT = (5, 15)
 _MOST = 10_000
 
 
-class Memory(LaunchDataStorage[Any]):
-    """Launches, states and nonces of this process."""
+class Memory:
+    """Logins under way and launches of this process."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._kept: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
 
-    def get_session_cookie_name(self) -> None:
-        return None
-
-    def can_set_keys_expiration(self) -> bool:
-        return True
-
-    def get_value(self, key: str) -> Any:
-        until, value = self._kept.get(key, (0.0, None))
-        return value if time.monotonic() < until else None
-
-    def set_value(self, key: str, value: Any, exp: int | None = None) -> None:
+    def keep(self, key: str, value: Any, seconds: float) -> None:
         at = time.monotonic()
         with self._lock:
             if len(self._kept) >= _MOST:
                 self._kept = {name: kept for name, kept in self._kept.items() if kept[0] > at}
-            self._kept[key] = (at + (exp or LAUNCH_SECONDS), value)
+            self._kept[key] = (at + seconds, value)
 
-    def check_value(self, key: str) -> bool:
-        """Asked for nonces only: whoever takes one out is the only one."""
+    def find(self, key: str) -> Any:
+        until, value = self._kept.get(key, (0.0, None))
+        if time.monotonic() >= until:
+            raise LtiError("launch_unknown", "This is over, or was never begun here.")
+        return value
+
+    def begun(self, exchange: Exchange) -> Begun:
+        state = exchange.get_param("state")
+        if not exchange.holds(state):
+            raise LtiError("state_cookie_missing", "This launch was not begun in this browser.")
+        begun: Begun = self.find(state)
+        return begun
+
+    def take(self, exchange: Exchange) -> None:
         with self._lock:
-            until, _ = self._kept.pop(key, (0.0, None))
-        return time.monotonic() < until
+            if self._kept.pop(exchange.get_param("state"), None) is None:
+                raise LtiError("state_used", "This launch was opened before.")
 
 
-class Exchange(LtiRequest, CookieService):
-    """One request of a browser and the cookies of its answer."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a login goes on, and the state that the browser takes with it."""
 
-    def __init__(self, params: Mapping[str, str], cookies: Mapping[str, str], *, secure: bool) -> None:
-        self._params, self._cookies, self._secure = params, cookies, secure
-        self._answer: dict[str, tuple[str, int | None]] = {}
-
-    @property
-    def session(self) -> dict[str, Any]:
-        return {}
-
-    def is_secure(self) -> bool:
-        return self._secure
-
-    def get_param(self, key: str) -> str:
-        return self._params.get(key, "")
-
-    def get_cookie(self, name: str) -> str | None:
-        return self._cookies.get(f"{self._cookie_prefix}-{name}")
-
-    def set_cookie(self, name: str, value: str | int, exp: int | None = 3600) -> None:
-        self._answer[f"{self._cookie_prefix}-{name}"] = (str(value), exp)
-
-    def finish(self, response: Response) -> Response:
-        """``response`` with the cookies; over https they also come back with a form that another site posts."""
-        for name, (value, exp) in self._answer.items():
-            same_site = "none" if self._secure else "lax"
-            response.set_cookie(name, value, max_age=exp, httponly=True, secure=self._secure, samesite=same_site)  # type: ignore[arg-type]
-        return response
+    url: str
+    state: str
 
 
-class _Redirect(Redirect[Response]):
-    def __init__(self, url: str) -> None:
-        self._url = url
+class Launch(peer.Launch):
+    """A launch of this tool, which can sign for its scores."""
 
-    def do_redirect(self) -> Response:
-        return RedirectResponse(self._url, 302)
+    def __init__(self, exchange: Exchange, tool: Peer) -> None:
+        super().__init__(exchange, tool.memory, tool.key_of, http=tool.http)
+        self._tool = tool
 
-    def do_js_redirect(self) -> Response:
-        return self.do_redirect()
+    def validate_registration(self) -> Launch:
+        super().validate_registration()
+        private, public = self._tool.keys
+        cast(Registration, self._registration).set_tool_private_key(private).set_tool_public_key(public)
+        return self
 
-    def set_redirect_url(self, location: str) -> None:
-        self._url = location
-
-    def get_redirect_url(self) -> str:
-        return self._url
-
-
-class _Registrations(ToolConfDict):
-    def get_iss_config(self, iss: str, client_id: str | None = None) -> Any:
-        try:
-            return super().get_iss_config(iss, client_id)
-        except Exception as error:  # pylti1p3 says in no narrower way that it does not know an issuer
-            raise LtiException(str(error)) from None
-
-
-class _Login(OIDCLogin[Exchange, ToolConfDict, SessionService, Exchange, Response]):
-    def get_redirect(self, url: str) -> _Redirect:
-        return _Redirect(url)
-
-
-class Launch(MessageLaunch[Exchange, ToolConfDict, SessionService, Exchange]):
-    """A launch of this tool."""
-
-    def _get_request_param(self, key: str) -> Any:
-        return self._request.get_param(key)
+    def save_launch_data(self) -> Launch:
+        self._tool.memory.keep(self.get_launch_id(), self, LAUNCH_SECONDS)
+        return self
 
 
 class _Session(requests.Session):
@@ -145,58 +99,61 @@ class _Session(requests.Session):
 
 
 class Peer:
-    """This tool as one platform knows it. Refusals are pylti1p3's ``LtiException`` and ``OIDCException``."""
+    """This tool as one platform knows it. Refusals are LtiError and pylti1p3's ``LtiException``."""
 
     def __init__(
         self, issuer: str, *, client_id: str = "demo-tool", deployment_id: str = "1", key_file: Path | None = None
     ) -> None:
         issuer = issuer.rstrip("/")
-        platform: Any = {
-            "client_id": client_id,
-            "auth_login_url": f"{issuer}/lti/authorize",
-            "auth_token_url": f"{issuer}/lti/token",
-            "key_set_url": f"{issuer}/lti/jwks",
-            "deployment_ids": [deployment_id],
-        }
-        private, public = _key_pair(key_file)
-        self._config = _Registrations({issuer: [platform]})
-        self._config.set_private_key(issuer, private, client_id=client_id)
-        self._config.set_public_key(issuer, public, client_id=client_id)
-        self._memory, self._http = Memory(), _Session()
+        self._platform = Platform(
+            connection_id=0,
+            name="platform",
+            issuer=issuer,
+            client_id=client_id,
+            auth_login_url=f"{issuer}/lti/authorize",
+            auth_token_url=f"{issuer}/lti/token",
+            auth_audience=f"{issuer}/lti/token",
+            jwks_uri=f"{issuer}/lti/jwks",
+            jwks=None,
+            deployment_ids=(deployment_id,),
+            match_people="nobody",
+            console_for="nobody",
+            trusted_network=True,
+        )
+        self.keys = _key_pair(key_file)
+        self.memory, self.http = Memory(), _Session()
+        self._key_sets, self._fetch = KeySets(), Http(egress=Egress(allow_private=True))
 
     def key_set(self) -> dict[str, Any]:
         """The tool's public key as a JWK set."""
-        return dict(self._config.get_jwks())
+        return {"keys": [Registration.get_jwk(self.keys[1])]}
 
-    def login(self, exchange: Exchange, redirect_uri: str) -> Response:
+    def key_of(self, platform: Platform, kid: str) -> rsa.RSAPublicKey:
+        """The platform's key of that name."""
+        return self._key_sets.key(self._fetch, platform.jwks_uri, kid)
+
+    def login(self, exchange: Exchange, redirect_uri: str) -> Begin:
         """Answer a login initiation: to the platform, and back to ``redirect_uri`` from there."""
-        login = _Login(exchange, self._config, SessionService(exchange), exchange, launch_data_storage=self._memory)
-        return exchange.finish(login.redirect(redirect_uri))
+        sessions = peer.Sessions()
+        url = peer.Login(exchange, peer.Registrations([self._platform]), sessions).redirect(redirect_uri)
+        begun = Begun(self._platform, sessions.nonce, exchange.get_param("target_link_uri"))
+        self.memory.keep(exchange.state, begun, LOGIN_SECONDS)
+        return Begin(url, exchange.state)
 
     def launch(self, exchange: Exchange) -> str:
         """Check a launch that a platform posts; its id in this tool."""
-        launch, strict = Launch(**self._parts(exchange)), {"verify_aud": False, "require": ["exp", "iat"]}
-        launch.set_jwt_verify_options(cast(dict[str, bool], strict))
-        launch.set_launch_data_lifetime(LAUNCH_SECONDS)
-        return str(launch.validate().get_launch_id())
+        return Launch(exchange, self).validate().get_launch_id()
 
     def resume(self, launch_id: str) -> Launch:
         """A launch that was checked before."""
-        return cast(Launch, Launch.from_cache(launch_id, **self._parts(Exchange({}, {}, secure=False))))
+        launch = self.memory.find(launch_id)
+        if not isinstance(launch, Launch):
+            raise LtiError("launch_unknown", "There is no such launch.")
+        return launch
 
     def report(self, launch: Launch, grade: Grade) -> None:
         """Send a score to the launch's own line item (AGS 2.0)."""
-        launch.get_ags().put_grade(grade.set_user_id(launch.get_launch_data()["sub"]))
-
-    def _parts(self, exchange: Exchange) -> dict[str, Any]:
-        return {
-            "request": exchange,
-            "tool_config": self._config,
-            "session_service": SessionService(exchange),
-            "cookie_service": exchange,
-            "launch_data_storage": self._memory,
-            "requests_session": self._http,
-        }
+        launch.get_ags().put_grade(grade.set_user_id(launch.claims["sub"]))
 
 
 def _key_pair(file: Path | None) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from bridge.flows import approve_peer
 from bridge.flows.overview import attention, connections
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
@@ -85,6 +86,7 @@ class Overview:
     queues: tuple[Queue, ...]
     stuck: tuple[Stuck, ...]
     troubled: tuple[connections.Row, ...]
+    peers: tuple[approve_peer.Waiting, ...]
     unmatched: int
     failed: attention.Failed
     beginning: Beginning
@@ -92,7 +94,7 @@ class Overview:
 
 def overview(runtime: Runtime) -> Overview:
     """Numbers of today, what waits, and every connection that has a problem."""
-    listed = connections.listing(runtime)
+    listed, peers = connections.listing(runtime), approve_peer.waiting(runtime)
     with runtime.db.read() as session:
         midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
         return Overview(
@@ -101,6 +103,7 @@ def overview(runtime: Runtime) -> Overview:
             queues=tuple(_queues(session)),
             stuck=tuple(_stuck(session)),
             troubled=tuple(row for row in listed if row.troubled),
+            peers=tuple(peers),
             unmatched=attention.open_count(session),
             failed=attention.failed_counts(session),
             beginning=_beginning(session),
@@ -147,6 +150,7 @@ def _queues(session: Session) -> list[Queue]:
         _queue(session, "deliver", tables.Delivery),
         _queue(session, "drain", tables.Outbox, _open_destination()),
         _queue(session, "write_back", tables.WriteBack),
+        _queue(session, "grades", tables.LmsGrade),
     ]
 
 

@@ -24,10 +24,11 @@ class Failed:
     deliveries: int
     statements: int
     write_backs: int
+    grades: int
 
     @property
     def total(self) -> int:
-        return self.deliveries + self.statements + self.write_backs
+        return self.deliveries + self.statements + self.write_backs + self.grades
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,6 +102,21 @@ class DeadWriteBack:
     words: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadGrade:
+    """An outcome that the gradebook of an LMS's course refused, with its words."""
+
+    outcome_id: uuid.UUID
+    event_id: uuid.UUID
+    connection: str
+    course: str
+    person: str
+    asset: str
+    occurred_at: dt.datetime
+    attempts: int
+    words: str
+
+
 def open_count(session: Session) -> int:
     """How many decisions wait for somebody to say who a person is."""
     rows = select(func.count()).select_from(tables.Unmatched).where(tables.Unmatched.resolved_at.is_(None))
@@ -114,7 +130,7 @@ def waiting_people(runtime: Runtime) -> int:
 
 
 def failed_counts(session: Session) -> Failed:
-    """How much waits in the three lists of failures."""
+    """How much waits in the lists of failures."""
 
     def count(query: Select[int]) -> int:
         return session.scalar(query) or 0
@@ -124,6 +140,7 @@ def failed_counts(session: Session) -> Failed:
         deliveries=count(select(func.count()).select_from(tables.Delivery).where(tables.Delivery.state == "failed")),
         statements=count(receipts.where(tables.StatementReceipt.state == "rejected")),
         write_backs=count(select(func.count()).select_from(tables.WriteBack).where(tables.WriteBack.state == "failed")),
+        grades=count(select(func.count()).select_from(tables.LmsGrade).where(tables.LmsGrade.state == "failed")),
     )
 
 
@@ -224,6 +241,19 @@ def dead_write_backs(runtime: Runtime) -> list[DeadWriteBack]:
         return [_dead_write_back(row) for row in session.scalars(query)]
 
 
+def dead_grades(runtime: Runtime) -> list[DeadGrade]:
+    """Grades that an LMS refused, newest first."""
+    query = (
+        select(tables.LmsGrade)
+        .join(tables.Outcome)
+        .where(tables.LmsGrade.state == "failed")
+        .order_by(tables.Outcome.occurred_at.desc())
+        .limit(_MOST)
+    )
+    with runtime.db.read() as session:
+        return [_dead_grade(row) for row in session.scalars(query)]
+
+
 def _strangers() -> Select[tables.Unmatched]:
     prompt = joinedload(tables.Unmatched.prompt)
     return select(tables.Unmatched).options(
@@ -287,6 +317,21 @@ def _dead_write_back(row: tables.WriteBack) -> DeadWriteBack:
         outcome_id=row.outcome_id,
         event_id=launch.prompt.event_id,
         connection=row.connection.name,
+        person=launch.person.name or launch.person.key,
+        asset=launch.asset.title,
+        occurred_at=row.outcome.occurred_at,
+        attempts=row.attempts,
+        words=row.error or "",
+    )
+
+
+def _dead_grade(row: tables.LmsGrade) -> DeadGrade:
+    launch = row.outcome.launch
+    return DeadGrade(
+        outcome_id=row.outcome_id,
+        event_id=launch.prompt.event_id,
+        connection=row.link.connection.name,
+        course=row.link.context_title or row.link.context_id,
         person=launch.person.name or launch.person.key,
         asset=launch.asset.title,
         occurred_at=row.outcome.occurred_at,

@@ -45,13 +45,15 @@ class Walk:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One connection; ``state`` is works, problem, waiting, off or unsynchronised."""
+    """One connection; ``state`` is works, problem, waiting, pending, off or unsynchronised."""
 
     name: str
     connector: str
     system: str
     capabilities: tuple[str, ...]
     enabled: bool
+    #: It registered itself and waits for an admin's approval.
+    pending: bool
     problem: str
     paused_until: dt.datetime | None
     failures: int
@@ -63,7 +65,7 @@ class Row:
     @property
     def state(self) -> str:
         if not self.enabled:
-            return "off"
+            return "pending" if self.pending else "off"
         if self.problem or (self.walk is not None and self.walk.state == "failed"):
             return "problem"
         if self.paused_until is not None:
@@ -86,10 +88,10 @@ class Detail:
 
 
 def listing(runtime: Runtime) -> list[Row]:
-    """Every connection, those with a problem first; ``events`` and ``assets`` are of the last 24 hours and of now."""
+    """Every connection, those that need somebody first; ``events`` are of the last 24 hours, ``assets`` of now."""
     with runtime.db.read() as session:
         rows = _rows(session, list(session.scalars(select(tables.Connection))))
-    return sorted(rows, key=lambda row: (not row.troubled, row.name))
+    return sorted(rows, key=lambda row: (not row.troubled, not row.pending, row.name))
 
 
 def detail(runtime: Runtime, name: str) -> Detail:
@@ -152,6 +154,7 @@ def _row(connection: tables.Connection, run: tables.SyncRun | None, assets: int,
         system=connector.manifest.name if connector else connection.connector,
         capabilities=tuple(capabilities_of(connector)) if connector else (),
         enabled=connection.enabled,
+        pending=bool(connection.options.get("pending")),
         problem=connection.problem or broken,
         paused_until=paused if paused is not None and paused > now() else None,
         failures=connection.failures,

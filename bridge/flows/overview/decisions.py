@@ -236,7 +236,24 @@ def _write_backs(session: Session, event_id: uuid.UUID) -> dict[str, list[dict[s
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row, name in session.execute(query):
         found[str(row.outcome_id)].append({"connection": name, "state": row.state, "error": row.error})
+    for row, place in session.execute(_grades_of(event_id)):
+        note = (row.receipt or {}).get("note") if row.state == "recorded" else row.error
+        found[str(row.outcome_id)].append({"connection": place, "state": row.state, "error": note})
     return found
+
+
+def _grades_of(event_id: uuid.UUID) -> Any:
+    """The grades that an event's outcomes make, each with the LMS and its course."""
+    link, grade = tables.LmsLink, tables.LmsGrade
+    return (
+        select(grade, tables.Connection.name + ", " + link.context_title)
+        .join(link, link.id == grade.link_id)
+        .join(tables.Connection, tables.Connection.id == link.connection_id)
+        .join(tables.Outcome, tables.Outcome.id == grade.outcome_id)
+        .join(tables.Launch, tables.Launch.id == tables.Outcome.launch_id)
+        .join(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
+        .where(tables.Prompt.event_id == event_id)
+    )
 
 
 def _waiting(session: Session, event_id: uuid.UUID) -> dict[str, list[str]]:

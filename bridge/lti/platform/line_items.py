@@ -43,7 +43,7 @@ def url(host: Host, context: str, item_id: uuid.UUID) -> str:
 
 
 def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uuid.UUID | None:
-    """The one line item of the link, made where there is none; None when the link has several."""
+    """The one line item of the link, made where there is none, as the resource wants it; None when it has several."""
     found = session.scalars(
         select(LineItem.id).where(
             LineItem.connection_id == tool.connection_id,
@@ -54,6 +54,8 @@ def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uui
     if found:
         return found[0] if len(found) == 1 else None
     own = _platforms(tool.connection_id, place.resource_link)
+    is_tools = launch.asset.connection_id == tool.connection_id
+    wanted = tool.line_items.get(launch.asset.external_id, {}) if is_tools else {}
     insert_once(
         session,
         LineItem,
@@ -62,10 +64,10 @@ def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uui
         context=place.context,
         resource_link_id=place.resource_link,
         asset_id=launch.asset_id,
-        label=launch.asset.title.strip(),
-        score_maximum=MAXIMUM,
-        resource_id="",
-        tag="",
+        label=wanted.get("label") or launch.asset.title.strip(),
+        score_maximum=wanted.get("score_maximum", MAXIMUM),
+        resource_id=wanted.get("resource_id", ""),
+        tag=wanted.get("tag", ""),
     )
     return own
 

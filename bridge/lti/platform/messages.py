@@ -13,10 +13,14 @@ from bridge.lti.host import Host
 from bridge.lti.platform import subjects, variables
 from bridge.lti.platform.registrations import Tool
 from bridge.lti.vocabulary import (
+    ADMINISTRATOR,
     AGS_ENDPOINT,
     AGS_SCOPES,
     CLAIM,
     COURSE_SECTION,
+    DEEP_LINKING_REQUEST,
+    DEEP_LINKING_SETTINGS,
+    INSTRUCTOR,
     LEARNER,
     MEMBERS_READ,
     NRPS_SERVICE,
@@ -24,10 +28,12 @@ from bridge.lti.vocabulary import (
     RESOURCE_LINK_REQUEST,
     VERSION,
 )
-from bridge.store.tables import Launch, LtiHint, Person
+from bridge.store.tables import ContentSelection, Launch, LtiHint, Person
 
 #: How long an id_token is valid, in seconds.
 LIFE_SECONDS = 300
+#: What a tool may answer a deep linking request with.
+ACCEPT_TYPES = ("ltiResourceLink", "link")
 #: It is dated back a little: tools with a slow clock refuse what was issued "in the future" without any leeway.
 BACKDATE_SECONDS = 5
 
@@ -78,6 +84,33 @@ def resource_link(
         f"{CLAIM}custom": _custom(host, tool, launch, place),
         **_services(host, tool, place, grades),
     }
+
+
+def deep_linking(
+    host: Host, tool: Tool, person: Person, selection: ContentSelection, *, hint: LtiHint, nonce: str
+) -> dict[str, Any]:
+    """All claims of a deep linking request: an admin wants to choose content (Deep Linking 2.0 section 4.4)."""
+    known = {"User.id": hint.login_hint}
+    return envelope(host, tool, person, nonce, selection.deployment_id) | {
+        f"{CLAIM}message_type": DEEP_LINKING_REQUEST,
+        f"{CLAIM}target_link_uri": hint.target_link_uri,
+        f"{CLAIM}roles": [ADMINISTRATOR, INSTRUCTOR],
+        f"{CLAIM}launch_presentation": {"document_target": "window", "locale": "en"},
+        f"{CLAIM}custom": variables.substitute(tool.custom, known, {}),
+        DEEP_LINKING_SETTINGS: {
+            "deep_link_return_url": f"{host.settings.issuer}/lti/deeplink/return",
+            "accept_types": list(ACCEPT_TYPES),
+            "accept_presentation_document_targets": ["window", "iframe"],
+            "accept_multiple": selection.multiple,
+            "auto_create": False,
+            "data": selection_data(host, selection.id),
+        },
+    }
+
+
+def selection_data(host: Host, selection_id: uuid.UUID) -> str:
+    """What a tool must echo: nobody but this installation can make it, and the database holds only its hash."""
+    return host.vault.derive("lti-selection", selection_id.bytes).hex()
 
 
 def envelope(host: Host, tool: Tool, person: Person, nonce: str, deployment_id: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session, load_only
 
 from bridge import registry
 from bridge.connect import ConfigError
@@ -18,6 +18,11 @@ from bridge.lti.vocabulary import SERVICE_SCOPES
 from bridge.store.tables import Asset, Connection
 
 CONNECTOR = "lti_tool"
+
+
+#: Tools by the connection's id, with what was stored when they were read: checking a configuration takes longer than
+#: comparing it.
+_read: dict[int, tuple[tuple[Any, ...], Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +40,28 @@ class Tool:
     initiate_login_uri: str
     redirect_uris: tuple[str, ...]
     target_link_uri: str
+    deep_linking_uri: str
     jwks_uri: str
     jwks: Mapping[str, Any] | None
     scopes: tuple[str, ...]
     custom: Mapping[str, str]
     send_name: bool
     send_email: bool
+    #: The line items that resources want, by the resource's id.
+    line_items: Mapping[str, Mapping[str, Any]]
     trusted_network: bool
 
     @classmethod
     def of(cls, row: Connection) -> Self:
         """Read the connection of a tool, its addresses letter by letter; raises ConfigError naming what is wrong."""
+        as_stored = (row.name, row.config, row.options)
+        known = _read.get(row.id)
+        if known is None or known[0] != as_stored:
+            known = _read[row.id] = (as_stored, cls._of(row))
+        return known[1]
+
+    @classmethod
+    def _of(cls, row: Connection) -> Self:
         try:
             config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
         except ValidationError as error:
@@ -62,12 +78,14 @@ class Tool:
             initiate_login_uri=config["initiate_login_uri"],
             redirect_uris=tuple(config["redirect_uris"]),
             target_link_uri=config["target_link_uri"],
+            deep_linking_uri=config["deep_linking_uri"] or config["target_link_uri"],
             jwks_uri=config["jwks_uri"] or "",
             jwks=config["jwks"],
             scopes=tuple(scope for scope in SERVICE_SCOPES if scope in config["scopes"]),
             custom=config["custom"],
             send_name=config["send_name"],
             send_email=config["send_email"],
+            line_items={one["id"]: one["line_item"] for one in config["resources"] if one["line_item"]},
             trusted_network=not row.options.get("self_registered"),
         )
 
@@ -77,9 +95,13 @@ class Tool:
 
     def owns(self, url: str) -> bool:
         """Is the address on one of the tool's own origins?"""
-        return origin(url) in {
-            origin(own) for own in (self.target_link_uri, self.initiate_login_uri, *self.redirect_uris)
-        }
+        return origin(url) in self.origins
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of all of its registered addresses."""
+        addresses = (self.target_link_uri, self.deep_linking_uri, self.initiate_login_uri, *self.redirect_uris)
+        return frozenset(map(origin, addresses))
 
 
 def origin(url: str) -> str:
@@ -92,14 +114,28 @@ def by_client_id(session: Session, client_id: str) -> Tool | None:
     """The tool with that client id, or None: unknown, switched off, or claimed by two connections."""
     if not client_id or "\x00" in client_id:
         return None
-    rows = session.scalars(_tools().where(Connection.config["client_id"].as_string() == client_id)).all()
+    rows = session.scalars(_BY_CLIENT_ID, {"client_id": client_id}).all()
     return Tool.of(rows[0]) if len(rows) == 1 else None
+
+
+def awaits_approval(session: Session, client_id: str) -> bool:
+    """Did a tool register itself under that client id, which no admin has approved yet?"""
+    if "\x00" in client_id:
+        return False
+    ours = (Connection.connector == CONNECTOR) & (Connection.config["client_id"].as_string() == client_id)
+    return any(options.get("pending") for options in session.scalars(select(Connection.options).where(ours)))
 
 
 def by_connection(session: Session, connection_id: int) -> Tool | None:
     """The tool of a connection, or None when it is switched off or gone."""
     row = session.scalar(_tools().where(Connection.id == connection_id))
     return Tool.of(row) if row is not None else None
+
+
+def framed(session: Session) -> frozenset[str]:
+    """The names of the tools that open in a frame over the business app's page."""
+    names = select(Connection.name).where(Connection.connector == CONNECTOR, Connection.enabled)
+    return frozenset(session.scalars(names.where(Connection.config["open_in"].as_string() == "frame")))
 
 
 def name_for(asset: Asset) -> str:
@@ -109,8 +145,9 @@ def name_for(asset: Asset) -> str:
 
 def of_asset(session: Session, asset: Asset) -> Tool:
     """The tool that opens an asset; raises LtiError where it is switched off or gone."""
-    name = name_for(asset)
-    row = session.scalar(_tools().where(Connection.name == name))
+    name, row = name_for(asset), asset.connection
+    if row.name != name or row.connector != CONNECTOR or not row.enabled:
+        row = session.scalar(_tools().where(Connection.name == name))
     if row is None:
         raise LtiError(
             "tool_missing",
@@ -123,3 +160,10 @@ def of_asset(session: Session, asset: Asset) -> Tool:
 
 def _tools() -> Any:
     return select(Connection).where(Connection.connector == CONNECTOR, Connection.enabled)
+
+
+_BY_CLIENT_ID = (
+    _tools()
+    .where(Connection.config["client_id"].as_string() == bindparam("client_id"))
+    .options(load_only(Connection.name, Connection.config, Connection.options))
+)

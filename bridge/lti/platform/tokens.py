@@ -124,6 +124,9 @@ def _identify(host: Host, assertion: str) -> tuple[Tool, Mapping[str, Any]]:
         raise _invalid_client("assertion_kid_missing", "name the signing key: the header needs kid")
     with host.db.read() as session:
         tool = registrations.by_client_id(session, str(claimed.get("iss", "")))
+        pending = tool is None and registrations.awaits_approval(session, str(claimed.get("iss", "")))
+    if pending:
+        raise _invalid_client("client_pending", "this tool is registered and waits for an admin's approval")
     if tool is None:
         raise _invalid_client("client_unknown", "iss is the client id of no tool that is registered and switched on")
     try:

@@ -6,101 +6,43 @@ import datetime as dt
 import itertools
 import uuid
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import StreamingResponse
 
 from bridge.connect import ConnectorError, Health
 from bridge.domain.assets import AssetKind
-from bridge.flows import operate, report, resolve_person
-from bridge.flows.errors import Refused
+from bridge.flows import operate, report, resolve_person, same_person
+from bridge.flows.errors import NotFound, Refused
 from bridge.flows.identity import SignedIn
 from bridge.flows.overview import assets, attention, connections, decisions, overview
 from bridge.flows.runtime import Runtime
 from bridge.store import now
 from bridge.web import pages
-from bridge.web.auth import FormSender, TheRuntime, Visitor
+from bridge.web.auth import TheRuntime
+from bridge.web.console import content, peers
+from bridge.web.console.frame import Admin, AdminForm, Text, page, to
 from bridge.web.console.plot import SERIES, plot
-from bridge.web.console.words import FILTERS, REASONS
+from bridge.web.console.words import REASONS
 
 _ON_SCREEN = 100
 _REPORT_DAYS = 30
-#: What was done, told on the page that follows a form.
-_DONE = {
-    "on": "It is switched on.",
-    "off": "It is switched off. What is meant for it waits until it is switched on again.",
-    "sync": "Asked for. A worker begins within a minute; this page follows it.",
-    "sync-already": "A synchronisation is under way already.",
-    "settled": "Settled. Decisions made again: {n}; prompts that came of them: {m}.",
-    "settled-added": "Settled. Decisions made again: {n}; prompts that came of them: {m}. The account belongs to the"
-    " person from now on: add it to your people's YAML as well, or the next `flowbridge apply` takes it away.",
-    "settled-nobody": "Settled. Decisions that stay without a prompt: {n}.",
-    "answered-before": "Somebody had answered this before; nothing was changed.",
-    "again": "Queued again: {n}.",
-    "nothing-again": "Nothing was queued: it was dealt with in the meantime.",
-}
-
-pages.templates.env.filters.update(FILTERS)
-
-
-def admin(request: Request, visitor: Visitor) -> SignedIn:
-    """The signed-in admin; everybody else is sent to sign in, or told that this is not for them."""
-    if visitor is None:
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        raise HTTPException(303, headers={"Location": f"/sign-in?next={quote(here, safe='/')}"})
-    return _only_admin(visitor)
-
-
-def admin_form(person: FormSender) -> SignedIn:
-    """The admin who sent one of the console's forms."""
-    return _only_admin(person)
-
-
-def _only_admin(person: SignedIn) -> SignedIn:
-    if person.must_change:
-        raise HTTPException(303, headers={"Location": "/password"})
-    if person.role != "admin":
-        raise Refused(
-            "The console is for LMS admins who signed in with their own password. Sign out and sign in with yours;"
-            " your own prompts are on the start page.",
-            code="admins_only",
-        )
-    return person
-
-
-Admin = Annotated[SignedIn, Depends(admin)]
-AdminForm = Annotated[SignedIn, Depends(admin_form)]
-Text = Annotated[str, Query(max_length=200)]
 
 router = APIRouter(prefix="/console", include_in_schema=False)
-
-
-def _page(request: Request, runtime: Runtime, person: SignedIn, name: str, **values: Any) -> Response:
-    done, *numbers = (request.query_params.get(key, "") for key in ("done", "n", "m"))
-    n, m = (number if number.isdigit() else "" for number in numbers)
-    values |= {
-        "section": name,
-        "done": _DONE.get(done, "").format(n=n, m=m),
-        "strangers_waiting": attention.waiting_people(runtime),
-    }
-    return pages.page(request, f"console/{name}.html", person, **values)
-
-
-def _to(path: str, **query: object) -> Response:
-    """On to a page after a form: loading that page again sends nothing again."""
-    return RedirectResponse(f"/console/{path}" + (f"?{urlencode(query)}" if query else ""), 303)
+router.include_router(content.router)
+router.include_router(peers.router)
 
 
 @router.get("/")
 def see_overview(request: Request, runtime: TheRuntime, person: Admin) -> Response:
     shown = overview(runtime)
-    return _page(request, runtime, person, "overview", shown=shown, plot=plot(shown.days), series=SERIES)
+    return page(request, runtime, person, "overview", shown=shown, plot=plot(shown.days), series=SERIES)
 
 
 @router.get("/connections")
 def see_connections(request: Request, runtime: TheRuntime, person: Admin) -> Response:
-    return _page(request, runtime, person, "connections", rows=connections.listing(runtime))
+    return page(request, runtime, person, "connections", rows=connections.listing(runtime))
 
 
 @router.get("/connections/{name}")
@@ -112,7 +54,7 @@ def _connection(
     request: Request, runtime: Runtime, person: SignedIn, name: str, *, health: Health | None = None, refusal: str = ""
 ) -> Response:
     detail = connections.detail(runtime, name)
-    return _page(request, runtime, person, "connection", shown=detail, health=health, refusal=refusal)
+    return page(request, runtime, person, "connection", shown=detail, health=health, refusal=refusal)
 
 
 @router.get("/connections/{name}/walk")
@@ -133,25 +75,25 @@ def check(name: str, request: Request, runtime: TheRuntime, person: AdminForm) -
 @router.post("/connections/{name}/sync")
 def synchronise(name: str, runtime: TheRuntime, person: AdminForm) -> Response:
     asked = operate.ask_for_sync(runtime, name, actor=person.key)
-    return _to(f"connections/{name}", done="sync" if asked else "sync-already")
+    return to(f"connections/{name}", done="sync" if asked else "sync-already")
 
 
 @router.post("/connections/{name}/{position}")
 def switch(name: str, position: Literal["on", "off"], runtime: TheRuntime, person: AdminForm) -> Response:
     operate.switch(runtime, name, on=position == "on", actor=person.key)
-    return _to(f"connections/{name}", done=position)
+    return to(f"connections/{name}", done=position)
 
 
 @router.get("/rules")
 def see_rules(request: Request, runtime: TheRuntime, person: Admin) -> Response:
-    return _page(request, runtime, person, "rules", rows=decisions.rule_rows(runtime), days=decisions.COUNTED_DAYS)
+    return page(request, runtime, person, "rules", rows=decisions.rule_rows(runtime), days=decisions.COUNTED_DAYS)
 
 
 @router.get("/rules/{name}")
 def see_rule(name: str, request: Request, runtime: TheRuntime, person: Admin) -> Response:
     row = decisions.rule_row(runtime, name)
     last, more = decisions.decisions(runtime, decisions.Wanted(rule=name), limit=20)
-    return _page(request, runtime, person, "rule", row=row, last=last, more=more, days=decisions.COUNTED_DAYS)
+    return page(request, runtime, person, "rule", row=row, last=last, more=more, days=decisions.COUNTED_DAYS)
 
 
 @router.get("/decisions")
@@ -171,7 +113,7 @@ def see_decisions(
     found, following = decisions.decisions(runtime, wanted, after=decisions.Cursor.read(after))
     asked = {"offered": offered, "reason": reason, "rule": rule, "who": who.strip()}
     used = {key: value for key, value in asked.items() if value}
-    return _page(
+    return page(
         request,
         runtime,
         person,
@@ -188,12 +130,36 @@ def see_decisions(
 
 @router.get("/events/{event_id}")
 def see_event(event_id: uuid.UUID, request: Request, runtime: TheRuntime, person: Admin) -> Response:
-    return _page(request, runtime, person, "event", event=decisions.chain(runtime, event_id))
+    return page(request, runtime, person, "event", event=decisions.chain(runtime, event_id))
 
 
 @router.get("/people")
-def see_people(request: Request, runtime: TheRuntime, person: Admin) -> Response:
-    return _page(request, runtime, person, "people", strangers=attention.strangers(runtime))
+def see_people(request: Request, runtime: TheRuntime, person: Admin, q: Text = "") -> Response:
+    return _people(request, runtime, person, q=q)
+
+
+def _people(request: Request, runtime: Runtime, person: SignedIn, *, q: str, refusal: str = "") -> Response:
+    newcomers = same_person.newcomers(runtime, q)
+    shown = {"strangers": attention.strangers(runtime), "newcomers": newcomers, "q": q.strip(), "refusal": refusal}
+    return page(request, runtime, person, "people", **shown)
+
+
+@router.post("/people/same")
+def say_same(
+    request: Request,
+    runtime: TheRuntime,
+    person: AdminForm,
+    issuer: Annotated[str, Form()],
+    subject: Annotated[str, Form()],
+    key: Annotated[str, Form()] = "",
+    q: Annotated[str, Form()] = "",
+) -> Response:
+    """The account ``subject`` of the LMS ``issuer`` belongs to the person with that key."""
+    try:
+        same_person.say_same(runtime, issuer, subject, key.strip(), actor=person.key)
+    except (Refused, NotFound) as error:
+        return _people(request, runtime, person, q=q, refusal=str(error))
+    return to("people", done="same-person")
 
 
 @router.get("/people/{prompt_id}")
@@ -207,7 +173,7 @@ def _stranger(
     stranger = attention.stranger(runtime, prompt_id)
     candidates = {known.key for known in stranger.candidates}
     found = [known for known in attention.find_people(runtime, q) if known.key not in candidates]
-    return _page(request, runtime, person, "stranger", stranger=stranger, found=found, q=q.strip(), **values)
+    return page(request, runtime, person, "stranger", stranger=stranger, found=found, q=q.strip(), **values)
 
 
 @router.post("/people/{prompt_id}")
@@ -228,9 +194,9 @@ def resolve(
     except Refused as error:
         return _stranger(request, runtime, person, prompt_id, q=q, refusal=str(error))
     if not resolved.settled:
-        return _to("people", done="answered-before")
+        return to("people", done="answered-before")
     told = "settled-nobody" if kind == "nobody" else "settled-added" if resolved.account_added else "settled"
-    return _to("people", done=told, n=resolved.settled, m=resolved.offered)
+    return to("people", done=told, n=resolved.settled, m=resolved.offered)
 
 
 @router.get("/catalogue")
@@ -245,7 +211,7 @@ def see_catalogue(
 ) -> Response:
     asked = {"q": q.strip(), "kind": kind, "connection": connection, "retired": retired}
     found = assets.listing(runtime, q=q, kind=kind, connection=connection, retired=retired, limit=_ON_SCREEN)
-    return _page(
+    return page(
         request,
         runtime,
         person,
@@ -261,7 +227,7 @@ def see_catalogue(
 
 @router.get("/failures")
 def see_failures(request: Request, runtime: TheRuntime, person: Admin) -> Response:
-    return _page(
+    return page(
         request,
         runtime,
         person,
@@ -269,6 +235,7 @@ def see_failures(request: Request, runtime: TheRuntime, person: Admin) -> Respon
         deliveries=attention.dead_deliveries(runtime),
         statements=attention.dead_statements(runtime),
         write_backs=attention.dead_write_backs(runtime),
+        grades=attention.dead_grades(runtime),
     )
 
 
@@ -280,6 +247,11 @@ def replay_deliveries(runtime: TheRuntime, person: AdminForm, only: Annotated[st
 @router.post("/failures/write-backs")
 def replay_write_backs(runtime: TheRuntime, person: AdminForm, only: Annotated[str, Form()] = "") -> Response:
     return _replayed(operate.replay_write_backs(runtime, _id(only), actor=person.key))
+
+
+@router.post("/failures/grades")
+def replay_grades(runtime: TheRuntime, person: AdminForm, only: Annotated[str, Form()] = "") -> Response:
+    return _replayed(operate.replay_grades(runtime, _id(only), actor=person.key))
 
 
 @router.post("/failures/statements/{name}")
@@ -295,7 +267,7 @@ def _id(text: str) -> uuid.UUID | None:
 
 
 def _replayed(number: int) -> Response:
-    return _to("failures", done="again", n=number) if number else _to("failures", done="nothing-again")
+    return to("failures", done="again", n=number) if number else to("failures", done="nothing-again")
 
 
 @router.get("/report")
@@ -303,7 +275,7 @@ def see_report(request: Request, runtime: TheRuntime, person: Admin, since: Text
     first, last, wrong = _days(since, until)
     rows = report.completions(runtime, _midnight(first), _midnight(last, after=1))
     found = list(itertools.islice(rows, _ON_SCREEN + 1))
-    return _page(
+    return page(
         request,
         runtime,
         person,

@@ -10,10 +10,12 @@ from markupsafe import Markup
 
 from bridge.domain.prompts import Reason
 from bridge.domain.rules import Limits, Offer
+from bridge.lti.vocabulary import LINE_ITEM, LINE_ITEM_READ, MEMBERS_READ, RESULT_READ, SCORE
 from bridge.store import now
 
 REASONS: Mapping[str, str] = {
     Reason.OFFERED: "Offered",
+    Reason.OPENED_IN_LMS: "Opened in a course of the LMS",
     Reason.CONDITION_FALSE: "The condition is not true",
     Reason.CONDITION_FAILED: "The condition could not be worked out",
     Reason.PERSON_MISSING: "The event names nobody in that role",
@@ -34,6 +36,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "problem": ("bad", "Problem"),
     "waiting": ("warn", "Waiting"),
     "off": ("", "Off"),
+    "pending": ("warn", "Waits for approval"),
     "unsynchronised": ("warn", "Never synchronised"),
     "asked": ("accent", "Asked for"),
     "running": ("accent", "Running"),
@@ -46,11 +49,21 @@ STATES: Mapping[str, tuple[str, str]] = {
     "rejected": ("bad", "Refused"),
 }
 
+#: The services of LTI Advantage, by their scopes.
+SCOPES: Mapping[str, str] = {
+    LINE_ITEM: "Make columns in the gradebook, and change its own",
+    LINE_ITEM_READ: "Read its columns in the gradebook",
+    RESULT_READ: "Read the results in its columns",
+    SCORE: "Send scores",
+    MEMBERS_READ: "Read who was sent there",
+}
+
 QUEUES: Mapping[str, str] = {
     "decide": "Events to decide on",
     "deliver": "Prompts to deliver",
     "drain": "Statements to send",
     "write_back": "Completions to write back",
+    "grades": "Grades to send",
 }
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60))
@@ -175,6 +188,7 @@ FILTERS = {
     "plural": plural,
     "queue": QUEUES.__getitem__,
     "reason": reason,
+    "scope": SCOPES.__getitem__,
     "sentence": sentence,
     "span": span,
     "state": state,

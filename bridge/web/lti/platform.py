@@ -14,16 +14,13 @@ from bridge.lti import keys
 from bridge.lti.errors import LtiError
 from bridge.lti.platform import authorize as platform
 from bridge.lti.platform import tokens
-from bridge.lti.platform.authorize import FormPost
-from bridge.lti.platform.registrations import origin
+from bridge.lti.platform.authorize import FormPost, Initiation
 from bridge.observe import logger
 from bridge.store.tables import Launch
-from bridge.web import pages
+from bridge.web import pages, widget
 from bridge.web.auth import TheRuntime, Visitor, session_token
-from bridge.web.lti.wire import NO_STORE, Body, Route, form_of, form_page, pairs_of
-
-#: Says in the repeated request that the browser was asked for its session once already.
-_REPOSTED = "flowbridge_reposted"
+from bridge.web.lti import frames
+from bridge.web.lti.wire import NO_STORE, REPOSTED, Body, Route, form_of, form_page, onward, pairs_of
 
 router = APIRouter(route_class=Route)
 
@@ -49,8 +46,12 @@ def begin(request: Request, runtime: Runtime, launch_id: uuid.UUID, token: str) 
             start = platform.begin(runtime, session, launch, launch.person, identity.token_hash(token))
     except LtiError as error:
         return pages.problem(request, error.status, error.code, str(error))
-    # The tool answers with a redirect back to this platform, and browsers apply the form's policy to that as well.
-    return form_page(f"Opening {title}", start.url, start.fields, form_action=f"{origin(start.url)} 'self'")
+    return initiate(title, start)
+
+
+def initiate(title: str, start: Initiation) -> Response:
+    """The page that sends a login initiation to the tool."""
+    return form_page(f"Opening {title}", start.url, start.fields, form_action=f"{onward(start.url)} 'self'")
 
 
 @router.get("/lti/authorize", operation_id="lti_authorize")
@@ -71,30 +72,36 @@ def _authorized(
     session_hash = identity.token_hash(session_token(request)) if visitor is not None else None
     try:
         params = pairs_of(text)
-        reposted = params.pop(_REPOSTED, "") != "" and is_form
-        answer = platform.authorize(runtime, params, session_hash=session_hash, reposted=reposted)
+        reposted, key = params.pop(REPOSTED, "") != "" and is_form, params.pop(frames.KEY_FIELD, "")
+        key_hash = identity.token_hash(key) if reposted and key else None
+        request.state.framed_by = platform.framed_by(runtime, params.get("lti_message_hint", ""))
+        answer = platform.authorize(runtime, params, session_hash=session_hash, reposted=reposted, key_hash=key_hash)
     except LtiError as error:
         logger("lti").info("launch refused", code=error.code)
         return pages.problem(request, error.status, error.code, str(error))
     if isinstance(answer, FormPost):
-        return form_page("Opening your content", answer.url, answer.fields, form_action=origin(answer.url))
-    fields = {**answer.fields, _REPOSTED: "1"}
+        return form_page("Opening your content", answer.url, answer.fields, form_action=onward(answer.url))
+    fields = {**answer.fields, REPOSTED: "1"}
+    if request.state.framed_by:
+        return frames.ask_player(fields)
     return form_page("Checking your sign-in", "/lti/authorize", fields, form_action="'self'")
 
 
 @router.get("/lti/return/{launch_id}", operation_id="lti_return")
 def back(
     launch_id: uuid.UUID,
+    request: Request,
+    runtime: TheRuntime,
     message: Annotated[str, Query(alias="lti_msg", max_length=500)] = "",
     problem: Annotated[str, Query(alias="lti_errormsg", max_length=500)] = "",
 ) -> Response:
     """Where a tool sends a person who is done (LTI Core 1.3 section 5.4.4, launch presentation)."""
     logger("lti").info("back from the tool", launch=str(launch_id), problem=problem)
+    # It may be the end of a launch in a frame, of any business app: the page knows nobody and changes nothing.
+    request.state.framed_by = " ".join(sorted(frozenset().union(*widget.origins_of(runtime).values())))
     said = [text for text in (problem, message) if text]
     title = "The content reported a problem" if problem else "You are back"
-    return form_page(
-        title, "", {}, form_action="'none'", lines=[*said, "You can close this tab and go on with your work."]
-    )
+    return form_page(title, "", {}, form_action="'none'", lines=[*said, "You can close this and go on with your work."])
 
 
 @router.post("/lti/token", operation_id="lti_token")

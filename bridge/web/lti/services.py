@@ -1,4 +1,4 @@
-"""The platform's services for tools: assignments and grades (AGS 2.0)."""
+"""The platform's services for tools: assignments and grades (AGS 2.0), names and roles (NRPS 2.0)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 
 from bridge.flows import receive_score
 from bridge.flows.runtime import Runtime
-from bridge.lti.platform import line_items, scores
+from bridge.lti.platform import line_items, memberships, scores
 from bridge.lti.platform.line_items import Gradebook
+from bridge.lti.platform.memberships import Roster
 from bridge.lti.platform.tokens import Access
 from bridge.web.auth import TheRuntime
 from bridge.web.lti.wire import Bearer, Body, Route
@@ -87,6 +88,15 @@ def list_results(item: str, request: Request, book: Reader) -> Response:
     return _container(*scores.results(book, item, request.query_params), scores.RESULTS_TYPE)
 
 
-def _container(rows: list[dict[str, Any]], following: str | None, media_type: str) -> Response:
+@router.get("/lti/nrps/{context}/memberships")
+def list_members(context: str, request: Request, runtime: TheRuntime, access: Bearer) -> Response:
+    """The people whom the tool knows in a context."""
+    with runtime.db.read() as session:
+        return _container(
+            *Roster(runtime, session, access, context).page(request.query_params), memberships.CONTAINER_TYPE
+        )
+
+
+def _container(found: list[dict[str, Any]] | dict[str, Any], following: str | None, media_type: str) -> Response:
     headers = {"Link": f'<{following}>; rel="next"'} if following else {}
-    return JSONResponse(rows, headers=headers, media_type=media_type)
+    return JSONResponse(found, headers=headers, media_type=media_type)

@@ -16,11 +16,14 @@ from markupsafe import Markup
 
 from bridge.lti.errors import LtiError, OAuthError
 from bridge.lti.platform import tokens
+from bridge.lti.platform.registrations import origin
 from bridge.lti.platform.tokens import Access
 from bridge.observe import logger
 from bridge.web.auth import TheRuntime
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+#: Says in a repeated request that the browser was asked for its session once already.
+REPOSTED = "flowbridge_reposted"
 _MAX_FIELDS = 100
 
 _SEND = "document.forms[0].submit()"
@@ -50,7 +53,7 @@ _PAGE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).fr
 {% for name, value in fields.items() %}<input type="hidden" name="{{ name }}" value="{{ value }}">
 {% endfor %}<noscript><p>Your browser does not run scripts here, so the last step is yours.</p>
 <button>Continue</button></noscript></form>
-<script>{{ send }}</script>{% endif %}
+<script{% if script %} src="{{ script }}"{% endif %}>{{ send if not script }}</script>{% endif %}
 {% for line in lines %}<p>{{ line }}</p>{% endfor %}</main></body></html>
 """
 )
@@ -119,15 +122,24 @@ def _digest(text: str) -> str:
 
 
 _POLICY = (
-    f"default-src 'none'; script-src {_digest(_SEND)}; style-src {_digest(_STYLE)}; base-uri 'none';"
-    " frame-ancestors 'self'; form-action "
+    f"default-src 'none'; style-src {_digest(_STYLE)}; base-uri 'none'; frame-ancestors 'self';"
+    " script-src %s; form-action %s"
 )
 
 
+def onward(url: str) -> str:
+    """Where a form to a peer may lead. Browsers apply that to redirects too, and a vendor may have several hosts."""
+    return f"{origin(url)} https:"
+
+
 def form_page(
-    title: str, url: str, fields: Mapping[str, str], *, form_action: str, lines: Sequence[str] = ()
+    title: str, url: str, fields: Mapping[str, str], *, form_action: str, lines: Sequence[str] = (), script: str = ""
 ) -> Response:
-    """A page that sends its form by itself, once, to one place; nobody keeps it or learns where it came from."""
-    html = _PAGE.render(title=title, url=url, fields=fields, lines=lines, style=Markup(_STYLE), send=Markup(_SEND))  # noqa: S704
-    headers = {**NO_STORE, "Referrer-Policy": "no-referrer", "Content-Security-Policy": _POLICY + form_action}
-    return HTMLResponse(html, headers=headers)
+    """A page that sends its form by itself, once, to one place; nobody keeps it or learns where it came from.
+
+    ``script`` is the address of one of ours that sends it instead, when it has what the form still lacks.
+    """
+    told = {"title": title, "url": url, "fields": fields, "lines": lines, "script": script}
+    html = _PAGE.render(**told, style=Markup(_STYLE), send=Markup(_SEND))  # noqa: S704
+    policy = _POLICY % ("'self'" if script else _digest(_SEND), form_action)
+    return HTMLResponse(html, headers={**NO_STORE, "Referrer-Policy": "no-referrer", "Content-Security-Policy": policy})

@@ -22,6 +22,8 @@
   const LONGEST_PAUSE = 60_000;
   /** The one-time code of a new tab is good for ten minutes; an older one is replaced before it is used. */
   const DOOR_LIFE = 8 * 60_000;
+  /** A tool that has shown nothing for so long may never do so in a frame. */
+  const PATIENCE = 10_000;
   /** A phone: one card at a time, and help takes the whole screen. */
   const small = matchMedia("(max-width: 640px)");
 
@@ -263,6 +265,11 @@
       return this.prompt.how !== "inline";
     }
 
+    /** Does it open in a new tab? Else in the panel, or in a frame over the page. */
+    get inTab() {
+      return this.elsewhere && !this.prompt.in_frame;
+    }
+
     update(prompt) {
       this.prompt = prompt;
       const { done } = this;
@@ -271,8 +278,8 @@
       this.meta.textContent = done ? "Completed" : about(prompt.asset_kind, prompt.duration_seconds);
       this.text.textContent = prompt.say;
       this.title.textContent = prompt.title;
-      this.open.replaceChildren(done ? "Open again" : "Open", ...(this.elsewhere ? [icon("link")] : []));
-      this.open.setAttribute("aria-label", `${done ? "Open again" : "Open"}: ${prompt.title}${this.elsewhere ? " (new tab)" : ""}`);
+      this.open.replaceChildren(done ? "Open again" : "Open", ...(this.inTab ? [icon("link")] : []));
+      this.open.setAttribute("aria-label", `${done ? "Open again" : "Open"}: ${prompt.title}${this.inTab ? " (new tab)" : ""}`);
       this.away.textContent = done ? "Clear" : "Not now";
       this.away.setAttribute("aria-label", `${done ? "Clear" : "Not now"}: ${prompt.title}`);
       if (done) this.tell("");
@@ -293,32 +300,42 @@
       }
     }
 
-    async onOpen() {
+    async onOpen({ inTab = this.inTab } = {}) {
       this.tell("");
       const isFresh = this.door && Date.now() - this.doorAt < DOOR_LIFE;
-      if (this.elsewhere && isFresh) return this.leave();
+      if (this.elsewhere && isFresh) return this.leave(inTab);
       this.open.setAttribute("aria-busy", "true");
       try {
         const opened = await call("POST", `prompts/${this.prompt.id}/open`);
         if (opened.how === "inline") return panel.open(opened, this);
         this.door = opened;
-        this.leave();
+        this.leave(inTab);
       } catch (error) {
         this.tell(inWords(error));
+        stage.tell(inWords(error));
       } finally {
         this.open.removeAttribute("aria-busy");
       }
     }
 
-    leave() {
-      const code = el("input", { type: "hidden", name: "handoff", value: this.door.handoff });
-      const form = el("form", { method: "post", action: this.door.action, target: "_blank", rel: "noopener", hidden: true }, code);
-      root.append(form);
-      form.submit();
-      form.remove();
+    leave(inTab) {
+      if (inTab) {
+        this.send({ target: "_blank", rel: "noopener" });
+        this.tell("Opened in a new tab.");
+        stage.close();
+      } else stage.open(this);
+    }
+
+    /** Post the form that begins the launch; the code in it works once. */
+    send(form, more = {}) {
+      const fields = Object.entries({ handoff: this.door.handoff, ...more });
+      const inputs = fields.map(([name, value]) => el("input", { type: "hidden", name, value }));
+      const node = el("form", { method: "post", action: this.door.action, hidden: true, ...form }, ...inputs);
+      root.append(node);
+      node.submit();
+      node.remove();
       this.door = null;
-      this.doorAt = 0; // the code works once
-      this.tell("Opened in a new tab.");
+      this.doorAt = 0;
     }
 
     async onAway() {
@@ -386,8 +403,9 @@
 
       // What was not asked for opens by itself only where it belongs: on its record, or at the moment it comes.
       const isSmall = memory.get("minimised") === true || !(this.isAsked || near.length);
-      stack.hidden = isSmall || !cards.length || panel.isOpen;
-      pill.hidden = !isSmall || !open || panel.isOpen;
+      const isBusy = panel.isOpen || stage.isOpen;
+      stack.hidden = isSmall || !cards.length || isBusy;
+      pill.hidden = !isSmall || !open || isBusy;
       count.textContent = String(open);
       pill.setAttribute("aria-label", `Help for you: ${open}`);
       more.hidden = shown.length === cards.length;
@@ -396,6 +414,13 @@
         list.replaceChildren(...shown.map((card) => card.node));
       }
       if (!stack.hidden) shown.forEach((card) => this.noteShown(card));
+    },
+
+    /** What a card opened is closed: the keyboard is where it was before. */
+    giveBack(card) {
+      this.draw();
+      const target = stack.hidden ? pill : card.node.isConnected ? card.open : stack;
+      target.focus();
     },
 
     noteShown(card) {
@@ -463,9 +488,7 @@
       this.isOpen = false;
       dialog.close();
       content.replaceChildren();
-      view.draw();
-      const target = stack.hidden ? pill : this.card.node.isConnected ? this.card.open : stack;
-      target.focus();
+      view.giveBack(this.card);
     },
 
     progress() {
@@ -570,6 +593,76 @@
   );
   dialog.setAttribute("aria-labelledby", "panel-title");
 
+  // ---- a tool's content, in a frame over the page -------------------------------------------------------------
+
+  const stage = {
+    isOpen: false,
+    card: null,
+    frame: null,
+    patience: 0,
+
+    open(card) {
+      Object.assign(this, { card, isOpen: true });
+      const { asset_kind: kind, duration_seconds: seconds, title } = card.prompt;
+      stageKind.replaceChildren(icon(kind), about(kind, seconds));
+      stageHeading.textContent = title;
+      this.tell("Opening…");
+      this.frame = el("iframe", { name: `flowbridge-${Date.now()}`, title, allow: "autoplay *; encrypted-media *; fullscreen *; picture-in-picture *" });
+      room.replaceChildren(this.frame);
+      theatre.showModal();
+      stageHeading.focus();
+      card.send({ target: this.frame.name }, { frame: "1" });
+      card.prepare();
+      this.patience = setTimeout(() => this.tell("This takes long, and perhaps it does not work in here."), PATIENCE);
+      view.draw();
+    },
+
+    tell(text) {
+      stageNote.textContent = text;
+    },
+
+    hear({ source, origin, data }) {
+      if (!this.isOpen || source !== this.frame.contentWindow || origin !== new URL(BASE).origin) return;
+      if (data?.subject === "flowbridge.close") this.close();
+      if (data?.subject !== "flowbridge.shown") return;
+      clearTimeout(this.patience);
+      this.tell("");
+    },
+
+    close() {
+      if (!this.isOpen) return;
+      this.isOpen = false;
+      clearTimeout(this.patience);
+      theatre.close();
+      room.replaceChildren();
+      view.giveBack(this.card);
+    },
+  };
+
+  const stageKind = el("p", { className: "kind" });
+  const stageHeading = el("h2", { id: "stage-title", tabIndex: -1 });
+  const stageNote = el("p", { className: "note", role: "status" });
+  const room = el("div", { className: "room" });
+  const theatre = el(
+    "dialog",
+    { className: "panel stage", oncancel: (event) => (event.preventDefault(), stage.close()) },
+    el(
+      "header",
+      {},
+      el("div", {}, stageKind, stageHeading),
+      el("button", { type: "button", className: "quiet", ariaLabel: "Close", onclick: () => stage.close() }, icon("close")),
+    ),
+    room,
+    el(
+      "footer",
+      {},
+      el("div", { className: "state" }, stageNote),
+      el("button", { type: "button", className: "plain", onclick: () => stage.card.onOpen({ inTab: true }) }, "Open in a new tab instead", icon("link")),
+    ),
+  );
+  theatre.setAttribute("aria-labelledby", "stage-title");
+  addEventListener("message", (event) => stage.hear(event));
+
   // ---- its look -----------------------------------------------------------------------------------------------
 
   const sheet = new CSSStyleSheet(); // not an inline style: a page's content security policy lets it pass
@@ -638,6 +731,13 @@
     .panel > header div { flex: 1; min-width: 0; }
     .panel > header h2 { margin-top: 2px; font-size: 21px; line-height: 1.3; letter-spacing: -.01em; overflow-wrap: anywhere; }
     .panel > footer { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: 8px 16px; padding: 14px 28px; border-top: 1px solid var(--line); background: var(--ground); }
+    .stage[open] { inset: 24px; width: auto; max-width: 1200px; height: calc(100% - 48px); margin: 0 auto; }
+    .stage > footer { padding-block: 4px; }
+    .stage .state:has(.note:empty) { display: none; }
+    .stage .plain { margin-left: auto; padding: 0 12px; color: var(--accent-text); font-size: 14px; }
+    .stage .plain svg { width: 16px; height: 16px; }
+    .room { background: #fff; }
+    .room iframe { display: block; width: 100%; height: 100%; border: 0; }
     .state { flex: 1; min-width: 140px; }
     .tally { display: flex; align-items: center; gap: 6px; font-size: 14px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .tally.good { color: var(--good); font-weight: 550; }
@@ -689,6 +789,7 @@
       .buttons > * { flex: 1; }
       .pill { right: 12px; bottom: 12px; }
       .panel { inset: 0; width: auto; border: 0; border-radius: 0; }
+      .stage[open] { inset: 0; height: auto; }
       .panel > header { padding: 12px 6px 12px 18px; }
       .panel > header h2 { font-size: 19px; }
       .content { padding: 16px 18px 24px; }
@@ -709,13 +810,14 @@
   // ---- start --------------------------------------------------------------------------------------------------
 
   root.adoptedStyleSheets = [sheet];
-  root.append(live, stack, pill, dialog);
+  root.append(live, stack, pill, dialog, theatre);
   // What is typed in here must not trigger the shortcuts of the application around.
   for (const event of ["keydown", "keyup", "keypress"]) host.addEventListener(event, (typed) => typed.stopPropagation());
   // Help stands at the end of the page: this brings the keyboard there at once.
   addEventListener("keydown", (typed) => {
     if (!typed.altKey || !typed.shiftKey || typed.code !== "KeyH") return;
     if (panel.isOpen) heading.focus();
+    else if (stage.isOpen) stageHeading.focus();
     else if (!stack.hidden) stack.focus();
     else if (!pill.hidden) pill.focus();
   });

@@ -65,6 +65,14 @@ def write_back(runtime: Runtime) -> int:
     return _note(runtime, "write_back")
 
 
+def push(runtime: Runtime) -> int:
+    return _note(runtime, "grades")
+
+
+def pull(runtime: Runtime) -> int:
+    return _note(runtime, "members")
+
+
 def poll_due(runtime: Runtime) -> int:
     return _note(runtime, "poll")
 

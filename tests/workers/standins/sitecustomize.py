@@ -17,8 +17,10 @@ FLOWS = (
     "deliver_prompt",
     "drain_outbox",
     "write_back",
+    "push_grades",
     "poll_events",
     "sync_catalogue",
+    "pull_members",
     "housekeeping",
     "setup",
 )

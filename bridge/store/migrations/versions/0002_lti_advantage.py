@@ -25,9 +25,11 @@ def upgrade() -> None:
         sa.Column("deployment_id", sa.Text(), nullable=False),
         sa.Column("session_hash", sa.LargeBinary(), nullable=False),
         sa.Column("data_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("multiple", sa.Boolean(), nullable=False),
         sa.Column("expires_at", Utc(), nullable=False),
         sa.Column("answered_at", Utc(), nullable=True),
         sa.Column("chosen", Json, nullable=True),
+        sa.Column("said", Json, nullable=False),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connection.id"], name=op.f("fk_content_selection_connection_id"), ondelete="CASCADE"
         ),
@@ -75,6 +77,9 @@ def upgrade() -> None:
         sa.Column("nonce", sa.Text(), nullable=False),
         sa.Column("connection_id", sa.Integer(), nullable=False),
         sa.Column("target_link_uri", sa.Text(), nullable=False),
+        sa.Column("storage_target", sa.Text(), server_default="", nullable=False),
+        sa.Column("proof_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("hints", Json, nullable=False),
         sa.Column("expires_at", Utc(), nullable=False),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connection.id"], name=op.f("fk_lms_login_connection_id"), ondelete="CASCADE"
@@ -98,10 +103,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection_id", "context_id", "subject", name=op.f("pk_lms_member")),
     )
     op.create_table(
+        "lms_placing",
+        sa.Column("code_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("connection_id", sa.Integer(), nullable=False),
+        sa.Column("deployment_id", sa.Text(), nullable=False),
+        sa.Column("session_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("context_title", sa.Text(), nullable=False),
+        sa.Column("settings", Json, nullable=False),
+        sa.Column("expires_at", Utc(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connection.id"], name=op.f("fk_lms_placing_connection_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("code_hash", name=op.f("pk_lms_placing")),
+    )
+    with op.batch_alter_table("lms_placing", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_lms_placing_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
         "registration_ticket",
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("person_id", sa.Integer(), nullable=False),
         sa.Column("expires_at", Utc(), nullable=False),
         sa.Column("used_at", Utc(), nullable=True),
@@ -175,6 +198,7 @@ def upgrade() -> None:
     with op.batch_alter_table("lti_hint", schema=None) as batch_op:
         batch_op.add_column(sa.Column("selection_id", sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column("storage_target", sa.Text(), server_default="", nullable=False))
+        batch_op.add_column(sa.Column("framed_by", sa.Text(), server_default="", nullable=False))
         batch_op.alter_column("launch_id", existing_type=sa.CHAR(length=32), nullable=True)
         batch_op.create_foreign_key(
             batch_op.f("fk_lti_hint_selection_id"), "content_selection", ["selection_id"], ["id"], ondelete="CASCADE"
@@ -196,6 +220,7 @@ def downgrade() -> None:
     with op.batch_alter_table("lti_hint", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_lti_hint_selection_id"), type_="foreignkey")
         batch_op.alter_column("launch_id", existing_type=sa.CHAR(length=32), nullable=False)
+        batch_op.drop_column("framed_by")
         batch_op.drop_column("storage_target")
         batch_op.drop_column("selection_id")
 
@@ -216,6 +241,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_registration_ticket_expires_at"))
 
     op.drop_table("registration_ticket")
+    with op.batch_alter_table("lms_placing", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_lms_placing_expires_at"))
+
+    op.drop_table("lms_placing")
     op.drop_table("lms_member")
     with op.batch_alter_table("lms_login", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_lms_login_expires_at"))
