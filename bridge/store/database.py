@@ -119,6 +119,7 @@ class Database:
 
     def _make(self) -> Engine:
         if not self.is_sqlite:
+            # As many are kept as are in use at once under load: what overflows is made anew for each transaction.
             engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=10)
             _check_before_use(engine)
             return engine
