@@ -52,6 +52,12 @@ class System(ABC):
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def process_id(self) -> int:
+        """Of the running server."""
+        assert self._process is not None, f"{self.name} is not running"
+        return self._process.pid
+
+    @property
     def log_path(self) -> Path:
         return self.folder / "server.log"
 
