@@ -30,7 +30,7 @@ test: $(READY) services browser lint ## Lint, then run every test, on real syste
 	@$(BIN)/python -m tests.live.systems install
 	@$(BIN)/pytest
 
-live: $(READY) services ## The journey on real systems: Kolibri, Tryton, ltijs, Learning Locker
+live: $(READY) services ## Only what runs on real systems: Kolibri, Tryton, LTI tools, Learning Locker
 	@$(BIN)/python -m tests.live.systems install
 	@$(BIN)/pytest tests/live -s
 

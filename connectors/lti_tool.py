@@ -133,7 +133,7 @@ class LtiTool(Connector[LtiToolConfig], CatalogSource):
         summary="An LTI 1.3 tool that people are sent to with a signed launch, and its resources.",
         api_docs="https://www.imsglobal.org/spec/lti/v1p3",
         verified="live",
-        proof="The test suite of real systems launches a tool made with ltijs through it.",
+        proof="The test suite of real systems registers and launches tools made with ltijs and with pylti1p3.",
     )
     config_class = LtiToolConfig
 

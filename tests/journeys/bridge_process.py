@@ -39,14 +39,18 @@ def until(what: str, look: Callable[[], Found | None], *, seconds: float = 30) -
 
 
 class BridgeProcess:
-    """``base_url`` answers; ``run(...)`` runs the command line on the same database."""
+    """``base_url`` answers; ``run(...)`` runs the command line on the same database.
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    Two bridges in one browser need host names of their own (``known_as``): cookies know no ports.
+    """
+
+    def __init__(self, home: Path, *, known_as: str = "127.0.0.1", **settings: str) -> None:
         self.port = free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"http://{known_as}:{self.port}"
         self.home = home
         self.admin_password = ""
-        own = {"home": str(home), "port": str(self.port), "allow_private_peers": "true", "poll_seconds": "0.5"}
+        own = {"home": str(home), "port": str(self.port), "base_url": self.base_url}
+        own |= {"allow_private_peers": "true", "poll_seconds": "0.5"}
         names = {f"FLOWBRIDGE_{name.upper()}": value for name, value in {**own, **settings}.items()}
         self.environment = {**os.environ, **names, "FLOWBRIDGE_CONFIG": str(home / "flowbridge.toml")}
         self.log = home.with_suffix(".log")
@@ -78,7 +82,9 @@ class BridgeProcess:
             )
             try:
                 until("the bridge to be ready", lambda: self._ready(process), seconds=40)
-                found = re.search(r"one-time password\s*:?\s*(\S+)", self.log.read_text())
+                found = re.search(
+                    r"^The first admin is \S+ with the password (\S+)$", self.log.read_text(), re.MULTILINE
+                )
                 self.admin_password = found[1] if found else self.admin_password
                 yield self
             finally:

@@ -4,7 +4,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.live.systems import Kolibri, LearningLocker, Ltijs, System, Tryton
+from tests.live.company import Company
+from tests.live.systems import Kolibri, LearningLocker, Ltijs, PyLti1p3, System, Tryton
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,12 @@ def ltijs() -> Iterator[Ltijs]:
 
 
 @pytest.fixture(scope="session")
+def pylti1p3() -> Iterator[PyLti1p3]:
+    with PyLti1p3() as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
 def learning_locker() -> Iterator[LearningLocker]:
     with LearningLocker() as system:
         yield system
@@ -39,4 +46,6 @@ def pytest_runtest_makereport(
     if report.failed:
         systems = [value for value in item.funcargs.values() if isinstance(value, System)]
         report.sections += [(f"log of {system.name}", system.log_tail()) for system in systems]
+        companies = [value for value in item.funcargs.values() if isinstance(value, Company)]
+        report.sections += [(f"log of {one.url}", one.bridge.log.read_text()[-4000:]) for one in companies]
     return report

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.live.practice_platform import CLAIM, DEEP_LINKING, LEARNER, PracticePlatform, practice_platform
-from tests.live.systems import Kolibri, LearningLocker, Ltijs, NotInstalled, StartFailed, Tryton
+from tests.live.systems import Kolibri, LearningLocker, Ltijs, NotInstalled, PyLti1p3, StartFailed, Tryton
 
 pytestmark = pytest.mark.live
 
@@ -107,23 +107,23 @@ def open_tool(ltijs: Ltijs, platform: PracticePlatform, browser: requests.Sessio
     return lambda claims: platform.launch(browser, ltijs.login_url, ltijs.launch_url, claims)
 
 
-class TestLtijs:
-    @staticmethod
-    def resource_link(platform: PracticePlatform) -> dict[str, Any]:
-        return {
-            f"{CLAIM}message_type": "LtiResourceLinkRequest",
-            f"{CLAIM}resource_link": {"id": "r1", "title": "Negotiating <a> renewal"},
-            f"{CLAIM}custom": {"opportunity": "42 & more"},
-            "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": {
-                "scope": ["https://purl.imsglobal.org/spec/lti-ags/scope/score"],
-                "lineitem": f"{platform.issuer}/items/1",
-            },
-            "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice": {
-                "context_memberships_url": f"{platform.issuer}/members",
-                "service_versions": ["2.0"],
-            },
-        }
+def resource_link(platform: PracticePlatform) -> dict[str, Any]:
+    return {
+        f"{CLAIM}message_type": "LtiResourceLinkRequest",
+        f"{CLAIM}resource_link": {"id": "r1", "title": "Negotiating <a> renewal"},
+        f"{CLAIM}custom": {"opportunity": "42 & more"},
+        "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": {
+            "scope": ["https://purl.imsglobal.org/spec/lti-ags/scope/score"],
+            "lineitem": f"{platform.issuer}/items/1",
+        },
+        "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice": {
+            "context_memberships_url": f"{platform.issuer}/members",
+            "service_versions": ["2.0"],
+        },
+    }
 
+
+class TestLtijs:
     @staticmethod
     def ltik(page: requests.Response) -> str:
         found = re.search(r'name="ltik" value="([^"]+)"', page.text)
@@ -147,7 +147,7 @@ class TestLtijs:
     def test_launch_shows_title_person_and_custom_parameters(
         self, open_tool: Launch, platform: PracticePlatform
     ) -> None:
-        page = open_tool(self.resource_link(platform))
+        page = open_tool(resource_link(platform))
         assert page.status_code == 200
         assert "<h1>Negotiating &lt;a&gt; renewal</h1>" in page.text
         assert '<p id="person">Ana Sales</p>' in page.text
@@ -164,7 +164,7 @@ class TestLtijs:
         platform: PracticePlatform,
         browser: requests.Session,
     ) -> None:
-        form = {"ltik": self.ltik(open_tool(self.resource_link(platform))), "scoreGiven": "85"}
+        form = {"ltik": self.ltik(open_tool(resource_link(platform))), "scoreGiven": "85"}
         sent = browser.post(f"{ltijs.base_url}/score", data=form, timeout=TIMEOUT)
         assert (sent.status_code, '<p id="sent">85 of 100</p>' in sent.text) == (200, True), sent.text
         score = platform.scores[-1]
@@ -184,7 +184,7 @@ class TestLtijs:
         platform: PracticePlatform,
         browser: requests.Session,
     ) -> None:
-        query = {"ltik": self.ltik(open_tool(self.resource_link(platform)))}
+        query = {"ltik": self.ltik(open_tool(resource_link(platform)))}
         assert browser.get(f"{ltijs.base_url}/members", params=query, timeout=TIMEOUT).json()["members"] == [LEARNER]
 
     def test_chosen_item_is_sent_back_by_deep_linking(
@@ -216,6 +216,36 @@ class TestLtijs:
         assert (answer.status_code, "org.imsglobal.lti.close" in answer.text) == (200, True), answer.text
         registration = platform.registrations[-1]
         assert (registration["initiate_login_uri"], registration["jwks_uri"]) == (ltijs.login_url, ltijs.jwks_url)
+
+
+class TestPyLti1p3:
+    @pytest.fixture
+    def launched(self, pylti1p3: PyLti1p3, platform: PracticePlatform, browser: requests.Session) -> requests.Response:
+        pylti1p3.register_platform(client_id=platform.client_id, **platform.endpoints)
+        return platform.launch(browser, pylti1p3.login_url, pylti1p3.launch_url, resource_link(platform))
+
+    @staticmethod
+    def launch(page: requests.Response) -> str:
+        found = re.search(r'name="launch" value="([^"]+)"', page.text)
+        assert found, page.text
+        return found[1]
+
+    def test_launch_shows_title_person_and_custom_parameters(self, launched: requests.Response) -> None:
+        assert launched.status_code == 200
+        assert "<h1>Negotiating &lt;a&gt; renewal</h1>" in launched.text
+        assert '<p id="person">Ana Sales</p>' in launched.text
+        assert "<dt>opportunity<dd>42 &amp; more" in launched.text
+
+    def test_score_and_members_use_the_platforms_services(
+        self, pylti1p3: PyLti1p3, launched: requests.Response, platform: PracticePlatform, browser: requests.Session
+    ) -> None:
+        form = {"launch": self.launch(launched), "points": "85"}
+        sent = browser.post(f"{pylti1p3.base_url}/score", data=form, timeout=TIMEOUT)
+        assert (sent.status_code, '<p id="sent">85 of 100</p>' in sent.text) == (200, True), sent.text
+        score = platform.scores[-1]
+        assert (score["userId"], score["scoreGiven"], score["scoreMaximum"]) == (LEARNER["user_id"], 85, 100)
+        query = {"launch": self.launch(launched)}
+        assert browser.get(f"{pylti1p3.base_url}/members", params=query, timeout=TIMEOUT).json()["members"] == [LEARNER]
 
 
 class TestLearningLocker:

@@ -7,7 +7,18 @@ from tests.live.systems.install import InstallError, NotInstalled
 from tests.live.systems.kolibri import Kolibri
 from tests.live.systems.learning_locker import LearningLocker
 from tests.live.systems.ltijs import Ltijs
+from tests.live.systems.pylti1p3 import PyLti1p3
 from tests.live.systems.system import StartFailed, System
 from tests.live.systems.tryton import Tryton
 
-__all__ = ["InstallError", "Kolibri", "LearningLocker", "Ltijs", "NotInstalled", "StartFailed", "System", "Tryton"]
+__all__ = [
+    "InstallError",
+    "Kolibri",
+    "LearningLocker",
+    "Ltijs",
+    "NotInstalled",
+    "PyLti1p3",
+    "StartFailed",
+    "System",
+    "Tryton",
+]

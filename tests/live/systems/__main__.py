@@ -5,10 +5,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from tests.live.systems import InstallError, Kolibri, LearningLocker, Ltijs, System, Tryton
+from tests.live.systems import InstallError, Kolibri, LearningLocker, Ltijs, PyLti1p3, System, Tryton
 from tests.live.systems.install import live_directory, provide_node
 
-SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Kolibri, Tryton, Ltijs, LearningLocker)}
+SYSTEMS: dict[str, type[System]] = {
+    system.name: system for system in (Kolibri, Tryton, Ltijs, PyLti1p3, LearningLocker)
+}
 
 
 def install(system: type[System]) -> str:

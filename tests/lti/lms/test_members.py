@@ -84,14 +84,30 @@ def test_an_lms_that_asks_for_patience_gets_it(due: Any) -> None:
     assert dt.timedelta(minutes=9) < due.link().members_due_at - now() <= dt.timedelta(minutes=10)
 
 
-def test_links_of_one_course_share_its_list(due: Any) -> None:
-    with due.runtime.db.write() as session:
+def second_link(course: Any) -> None:
+    """Another place in the course, launched now."""
+    with course.runtime.db.write() as session:
         first = session.scalars(select(tables.LmsLink)).one()
         columns = {column.key: getattr(first, column.key) for column in tables.LmsLink.__table__.columns}
-        session.add(tables.LmsLink(**columns | {"id": None, "resource_link_id": "6"}))
+        fresh = {"id": None, "resource_link_id": "6", "launched_at": now(), "members_due_at": now()}
+        session.add(tables.LmsLink(**columns | fresh))
+
+
+def test_links_of_one_course_share_its_list(due: Any) -> None:
+    second_link(due)
     due.lms.on("GET", due.memberships, due.Answer(body=listed("3")))
     assert pull_members.pull(due.runtime) == 1
     assert len(due.lms.sent("GET", due.memberships)) == 1
+
+
+def test_a_link_that_is_launched_while_the_list_is_read_asks_again(due: Any) -> None:
+    def meanwhile(_asked: Any) -> Any:
+        second_link(due)
+        return due.Answer(body=listed("3"))
+
+    due.lms.on("GET", due.memberships, meanwhile, due.Answer(body=listed("3", "8")))
+    assert pull_members.pull(due.runtime) == 2
+    assert members(due) == {"3": True, "8": True}
 
 
 def test_a_switched_off_lms_is_not_asked(due: Any) -> None:

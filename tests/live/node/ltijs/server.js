@@ -64,7 +64,13 @@ async function sendScore (request, response) {
 }
 
 async function listMembers (request, response) {
-  response.json(await lti.NamesAndRoles.getMembers(response.locals.token, { pages: false }))
+  const options = { pages: false, limit: request.query.limit }
+  response.json(await lti.NamesAndRoles.getMembers(response.locals.token, options))
+}
+
+async function listResults (request, response) {
+  const token = response.locals.token
+  response.json((await lti.Grade.getScores(token, token.platformContext.endpoint.lineitem)).scores)
 }
 
 function showItems (token, request, response) {
@@ -101,6 +107,7 @@ async function main () {
   lti.onDeepLinking(showItems)
   lti.app.post('/score', guarded(sendScore))
   lti.app.get('/members', guarded(listMembers))
+  lti.app.get('/results', guarded(listResults))
   lti.app.post('/choose', guarded(sendItem))
   await lti.deploy({ serverless: true, silent: true })
 
