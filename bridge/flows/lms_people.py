@@ -17,8 +17,6 @@ from bridge.store import tables
 from bridge.store.insert import insert_once
 
 _LONGEST = 200
-#: What an LMS tells of a person beside name and address; ``email`` only where the address is another person's already.
-_ATTRIBUTES = ("given_name", "family_name", "sourcedid", "email")
 
 
 def key_of(platform_name: str, subject: str) -> str:
@@ -78,15 +76,11 @@ def _newcomer(session: Session, platform: Platform, subject: str) -> tables.Pers
 
 
 def _learn(session: Session, person: tables.Person, name: str, told: Mapping[str, str]) -> None:
-    """Keep what the LMS tells now; what it does not tell any more stays."""
-    attributes = {part: told[part] for part in _ATTRIBUTES if told[part] and part != "email"}
-    if told["email"] and told["email"] != person.email:
-        taken = select(tables.Person.id).where(tables.Person.email == told["email"], tables.Person.id != person.id)
-        # A second person with an address would make every event that names only the address ambiguous.
-        if session.scalar(taken.limit(1)) is None:
-            person.email = told["email"]
-        else:
-            attributes["email"] = told["email"]
+    """Keep what the LMS tells now; what it does not tell any more stays.
+
+    The address is an attribute: as the person's own it would bring them what events mean for whoever has it.
+    """
+    attributes = {part: text for part, text in told.items() if text}
     if name:
         person.name = name
     if not attributes.items() <= person.attributes.items():

@@ -62,7 +62,6 @@ def say_same(runtime: Runtime, issuer: str, subject: str, person_key: str, *, ac
                 code="other_account",
             )
         newcomer, row.person = row.person, person
-        newcomer.email = ""  # it is the other person's: events that name only the address must not be ambiguous
         session.execute(delete(tables.SignInSession).where(tables.SignInSession.person_id == newcomer.id))
         detail = {"issuer": issuer, "account": subject, "was": newcomer.key}
         session.add(tables.Audit(actor=actor, action="person.same", subject=person.key, detail=detail))
@@ -79,8 +78,8 @@ def _made_for_accounts(words: str) -> Select[tables.Person, str, str]:
 
 
 def _newcomer(person: tables.Person, issuer: str, subject: str) -> Newcomer:
-    email = person.email or person.attributes.get("email", "")
-    return Newcomer(issuer, subject, person.name, email, person.attributes.get("sourcedid", ""))
+    told = person.attributes
+    return Newcomer(issuer, subject, person.name, told.get("email", ""), told.get("sourcedid", ""))
 
 
 def _alike(session: Session, found: Sequence[Newcomer]) -> Mapping[tuple[str, str], Mapping[str, str]]:
