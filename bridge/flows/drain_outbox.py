@@ -78,7 +78,7 @@ def replay(runtime: Runtime, connection_name: str, statement_ids: Iterable[uuid.
             numbers = select(Statement.seq).where(Statement.id.in_(list(statement_ids)))
             refused = and_(refused, StatementReceipt.statement_seq.in_(numbers))
         back = session.scalars(delete(StatementReceipt).where(refused).returning(StatementReceipt.statement_seq)).all()
-        ledger.enqueue(session, back, [ledger.Sink(connection.id, connection.config)])
+        ledger.enqueue(session.connection(), back, [ledger.Sink(connection.id, connection.config)])
     runtime.nudge("drain")
     return len(back)
 

@@ -163,8 +163,8 @@ def session(runtime: Runtime, token: str | None) -> SignedIn | None:
     """Who a session's token belongs to, or None when there is no such session any more."""
     if not token:
         return None
-    with runtime.db.glance() as db:
-        found = db.connection().execute(_SESSION, {"token_hash": token_hash(token)}).first()
+    with runtime.db.look() as db:
+        found = db.execute(_SESSION, {"token_hash": token_hash(token)}).first()
     if found is None or found.expires_at <= now():
         return None
     return _signed_in(found)

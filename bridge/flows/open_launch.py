@@ -11,9 +11,10 @@ import dataclasses
 import datetime as dt
 import uuid
 
-from sqlalchemy import select
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from bridge import support
 from bridge.domain.assets import How, Opening
@@ -22,16 +23,10 @@ from bridge.flows.errors import NotFound, Refused
 from bridge.flows.identity import token_hash
 from bridge.flows.runtime import Runtime
 from bridge.lti.platform import authorize
-from bridge.store import now, tables
+from bridge.store import now, occasion, tables
 from bridge.xapi import ledger
 
-#: What opening a prompt needs to know, loaded at once.
-_OCCASION = (
-    joinedload(tables.Prompt.asset).joinedload(tables.Asset.connection),
-    joinedload(tables.Prompt.event).joinedload(tables.Event.connection).load_only(tables.Connection.name),
-    joinedload(tables.Prompt.person),
-    joinedload(tables.Prompt.rule).load_only(tables.Rule.name),
-)
+_BEGIN = insert(tables.Launch.__table__)  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,8 +147,8 @@ def open_ticket(
     """
     with runtime.db.write() as session:
         row = _ticket(session, ticket, lock=True)
-        prompt = session.get_one(tables.Prompt, row.prompt_id, options=_OCCASION)
-        opened = _open(runtime, session, prompt, person_id, session_hash=session_hash, framed_by=framed_by)
+        db, prompt_id = session.connection(), row.prompt_id
+        opened = _open(runtime, db, prompt_id, person_id, session_hash=session_hash, framed_by=framed_by)
         row.uses_left -= 1
     runtime.nudge("drain")
     return opened
@@ -164,11 +159,8 @@ def open_prompt(runtime: Runtime, prompt_id: uuid.UUID, person_id: int, *, sessi
 
     For the browser of that session an LTI launch is initiated with it; raises LtiError where the tool can't be.
     """
-    with runtime.db.write() as session:
-        prompt = session.get(tables.Prompt, prompt_id, options=_OCCASION)
-        if prompt is None:
-            raise NotFound("there is no such prompt for you")
-        opened = _open(runtime, session, prompt, person_id, session_hash=session_hash)
+    with runtime.db.transact() as db:
+        opened = _open(runtime, db, prompt_id, person_id, session_hash=session_hash)
     runtime.nudge("drain")
     return opened
 
@@ -187,22 +179,41 @@ def go_on(runtime: Runtime, prompt_id: uuid.UUID, person_id: int) -> Opened:
         launch = session.scalar(newest)
         if launch is not None and prompt.asset is not None and launch.how == (prompt.asset.opening or {}).get("how"):
             return _opened(launch)
-        opened = _open(runtime, session, prompt, person_id)
+        opened = _open(runtime, session.connection(), prompt_id, person_id)
     runtime.nudge("drain")
     return opened
 
 
 def _open(
     runtime: Runtime,
-    session: Session,
-    prompt: tables.Prompt,
+    db: SqlConnection,
+    prompt_id: uuid.UUID,
     person_id: int,
     *,
     session_hash: bytes | None = None,
     framed_by: str = "",
 ) -> Opened:
+    prompt = occasion.of_prompt(db, prompt_id)
+    if prompt is None:
+        raise NotFound("there is no such prompt for you")
+    launch = _launch(prompt, person_id)
+    row = {"id": launch.id, "how": launch.how, "started_at": launch.started_at, "progress": []}
+    db.execute(_BEGIN, {**row, "prompt_id": prompt.id, "person_id": person_id, "asset_id": launch.asset.id})
+    ledger.report(runtime, db, launch, "launched", at=launch.started_at)
+    if launch.how != How.LTI:
+        with Session(db) as session:
+            return _opened(session.get_one(tables.Launch, launch.id))
+    opened = Opened(launch.id, launch.how, launch.asset.title, launch.asset.kind)
+    if session_hash is None:
+        return opened
+    start = authorize.begin(runtime, db, launch, session_hash, framed_by=framed_by)
+    return dataclasses.replace(opened, start=start)
+
+
+def _launch(prompt: occasion.Prompt, person_id: int) -> occasion.Launch:
+    """A launch of the prompt that begins now, where it is the person's and can be opened."""
     asset, person = prompt.asset, prompt.person
-    if prompt.person_id != person_id or asset is None or person is None:
+    if asset is None or person is None or person.id != person_id:
         raise Refused(
             "This link was made for somebody else. Sign in as that person, or open your own prompt.", code="not_for_you"
         )
@@ -211,15 +222,7 @@ def _open(
             f"'{asset.title}' was taken out of its catalogue. Ask your LMS admin what replaces it.",
             code="asset_retired",
         )
-    launch = tables.Launch(id=uuid.uuid4(), prompt=prompt, person=person, asset=asset, how=asset.opening["how"])
-    session.add(launch)
-    session.flush()
-    opened = _opened(launch)
-    if opened.how == How.LTI and session_hash is not None:
-        start = authorize.begin(runtime, session, launch, person, session_hash, framed_by=framed_by)
-        opened = dataclasses.replace(opened, start=start)
-    ledger.report(runtime, session, launch, "launched", at=launch.started_at)
-    return opened
+    return occasion.Launch(uuid.uuid4(), asset.opening["how"], now(), prompt, person, asset)
 
 
 def launch_page(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:

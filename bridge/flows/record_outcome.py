@@ -77,7 +77,7 @@ def record_in(runtime: Runtime, session: Session, launch: tables.Launch, **repor
     if score is not None:
         launch.score = score
     session.flush()
-    ledger.report(runtime, session, launch, verb, at=at, outcome=outcome)
+    ledger.report(runtime, session.connection(), launch, verb, at=at, outcome=outcome)
     if completed:
         _write_back(session, outcome, launch.asset.connection)
     push_grades.enqueue(session, outcome)

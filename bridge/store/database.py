@@ -61,7 +61,7 @@ def _check_before_use(engine: Engine) -> None:
 
 
 class _Engines(NamedTuple):
-    """One pool of connections, and the ways to use it; made once, because making them takes as long as a query."""
+    """The ways to use a database; made once, because making them takes as long as a query."""
 
     plain: Engine
     glance: Engine
@@ -85,7 +85,7 @@ class Database:
     def _engines(self) -> _Engines:
         if self._made is None or self._pid != os.getpid():
             engine = self._make()
-            glance = engine if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+            glance = engine if self.is_sqlite else self._make_glance()
             self._made = _Engines(engine, glance, engine.execution_options(flowbridge_write=True))
             self._pid = os.getpid()
         return self._made
@@ -112,9 +112,28 @@ class Database:
         with Session(self._engines.write, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextlib.contextmanager
+    def look(self) -> Iterator[SqlConnection]:
+        """What ``glance`` gives, without a session around it: for queries that every launch needs."""
+        with self._engines.glance.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[SqlConnection]:
+        """A connection for one statement that is a write transaction by itself."""
+        with (self._engines.write if self.is_sqlite else self._engines.glance).begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[SqlConnection]:
+        """What ``write`` gives, without a session around it."""
+        with self._engines.write.begin() as connection:
+            yield connection
+
     def close(self) -> None:
         if self._made is not None:
             self._made.plain.dispose()
+            self._made.glance.dispose()
             self._made = None
 
     def _make(self) -> Engine:
@@ -126,4 +145,21 @@ class Database:
         engine = create_engine(self.url, hide_parameters=True, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _make_glance(self) -> Engine:
+        """Connections without transactions, for single statements: to switch one over takes as long as its query.
+
+        A statement is over in no time, so that a few connections are enough for many threads.
+        """
+        engine = create_engine(
+            self.url,
+            hide_parameters=True,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_reset_on_return=None,
+            pool_size=10,
+            max_overflow=0,
+        )
+        _check_before_use(engine)
         return engine

@@ -423,23 +423,22 @@ class SigningKey(Base):
 
 
 class LtiHint(Base):
-    """A message to a tool under way, of a launch or of a selection of content.
+    """A message to a tool under way, of a launch or of a selection of content, prepared when it was initiated.
 
-    It is initiated, bound to the browser's session, and used once at the authorisation endpoint.
+    It is bound to the browser's session and used once at the authorisation endpoint. The message may say who the
+    person is: it rests here until housekeeping, every hour, deletes what has expired.
     """
 
     __tablename__ = "lti_hint"
     hint_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    launch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("launch.id", ondelete="CASCADE"))
-    selection_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("content_selection.id", ondelete="CASCADE"))
-    #: The frame that keeps data for the tool (LTI Client Side postMessages), "" where it opens in a tab.
-    storage_target: Mapped[str] = mapped_column(default="", server_default="")
-    #: The origin whose page shows that frame.
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connection.id", ondelete="CASCADE"))
+    #: All claims but those that the tool's own request gives and the moment: nonce, iat, exp.
+    message: Mapped[dict[str, Any]]
+    #: The origin whose page shows the launch in a frame, "" where it opens in a tab.
     framed_by: Mapped[str] = mapped_column(default="", server_default="")
     #: Of the session's token; in a frame, of the launch key that its page keeps.
     session_hash: Mapped[bytes] = mapped_column(LargeBinary)
     login_hint: Mapped[str]
-    target_link_uri: Mapped[str]
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
     used_at: Mapped[dt.datetime | None]
 

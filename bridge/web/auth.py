@@ -38,14 +38,14 @@ def session_token(request: Request) -> str:
     return request.cookies.get(SESSION_COOKIE) or request.cookies.get(FRAMED_COOKIE) or ""
 
 
-def visitor(request: Request, runtime: TheRuntime) -> SignedIn | None:
+def visitor_of(request: Request, runtime: TheRuntime) -> SignedIn | None:
     """The signed-in person, or None."""
     found = identity.session(runtime, session_token(request))
     request.state.framed_by = found.framed_by if found is not None else ""
     return found
 
 
-Visitor = Annotated[SignedIn | None, Depends(visitor)]
+Visitor = Annotated[SignedIn | None, Depends(visitor_of)]
 
 
 def keep_session(response: Response, runtime: Runtime, token: str) -> None:

@@ -15,7 +15,16 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from bridge.flows import identity, open_launch, record_outcome
 from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
-from bridge.web.auth import FormSender, TheRuntime, Visitor, keep_session, same_site_form, session_token
+from bridge.web.auth import (
+    FormSender,
+    TheRuntime,
+    Visitor,
+    keep_session,
+    runtime_of,
+    same_site_form,
+    session_token,
+    visitor_of,
+)
 from bridge.web.lti import frames
 from bridge.web.lti import platform as lti
 from bridge.web.pages import page, to_sign_in
@@ -85,9 +94,11 @@ def _onward(request: Request, runtime: Runtime, opened: open_launch.Opened, pers
 
 
 @router.post("/prompts/{prompt_id}/open")
-def open_own(prompt_id: uuid.UUID, request: Request, runtime: TheRuntime, person: FormSender) -> Response:
+def open_own(prompt_id: uuid.UUID, request: Request, csrf: Annotated[str, Form()] = "") -> Response:
     """Open one's own prompt from the start page."""
-    token = session_token(request)
+    # Who it is is asked for here: as a dependency it would cost this request the way to a thread and back.
+    runtime, token = runtime_of(request), session_token(request)
+    person = same_site_form(request, visitor_of(request, runtime), csrf)
     opened = open_launch.open_prompt(runtime, prompt_id, person.person_id, session_hash=identity.token_hash(token))
     return _onward(request, runtime, opened, person, token)
 

@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import orjson
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -23,6 +25,8 @@ from bridge.connect import StatementSink
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.store import now, tables
+from bridge.store.occasion import AnyLaunch
+from bridge.xapi import statements
 from bridge.xapi.validation import InvalidStatement, loads
 
 Json = dict[str, Any]
@@ -31,7 +35,14 @@ _IDENTIFIERS = ("account", "mbox", "mbox_sha1sum", "openid")
 _LONGEST_KEY = 500
 _MICROSECOND = dt.timedelta(microseconds=1)
 
-
+_BY_DIALECT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERT = {
+    name: insert_into(tables.Statement)
+    .on_conflict_do_nothing(index_elements=[tables.Statement.id])
+    .returning(tables.Statement.id, tables.Statement.seq)
+    for name, insert_into in _BY_DIALECT.items()
+}
+_ENQUEUE = {name: insert_into(tables.Outbox).on_conflict_do_nothing() for name, insert_into in _BY_DIALECT.items()}
 _ENABLED = select(tables.Connection.id, tables.Connection.config, tables.Connection.connector).where(
     tables.Connection.enabled
 )
@@ -62,37 +73,32 @@ class Entry(NamedTuple):
 
 def report(
     bridge: Bridge,
-    session: Session,
-    launch: tables.Launch,
+    db: SqlConnection,
+    launch: AnyLaunch,
     verb: str,
     *,
     at: dt.datetime,
     outcome: tables.Outcome | None = None,
 ) -> None:
     """Build the statement that a launch's person did ``verb`` at ``at``, and add it; again changes nothing."""
-    from bridge.xapi import statements
-
     issuer = bridge.settings.issuer
-    payload = statements.for_launch(launch, verb, at=at, issuer=issuer, vault=bridge.vault, outcome=outcome)
-    add(session, payload, issuer=issuer, launch_id=launch.id, outcome_id=outcome.id if outcome else None)
+    statement = statements.built(launch, verb, at=at, issuer=issuer, vault=bridge.vault, outcome=outcome)
+    entry = Entry(orjson.dumps(statement), statement)
+    _add(db, entry, issuer=issuer, launch_id=launch.id, outcome_id=outcome.id if outcome else None)
 
 
-def add(
-    session: Session,
-    payload: bytes,
-    *,
-    issuer: str,
-    launch_id: uuid.UUID | None = None,
-    outcome_id: uuid.UUID | None = None,
-) -> bool:
+def add(session: Session, payload: bytes, *, issuer: str) -> bool:
     """Add one of the bridge's own statements and queue it for every LRS; False, and no change, where its id is known.
 
     ``payload`` has an id and a timestamp of its own. ``issuer`` names the bridge as its authority.
     """
-    entry = Entry(payload, _object(payload))
-    ours = {"authority": own_authority(issuer), "launch_id": launch_id, "outcome_id": outcome_id}
-    added = insert(session, [entry], stored=now(), **ours)
-    enqueue(session, added.values(), sinks(session))
+    return _add(session.connection(), Entry(payload, _object(payload)), issuer=issuer)
+
+
+def _add(db: SqlConnection, entry: Entry, *, issuer: str, **reported: uuid.UUID | None) -> bool:
+    added = insert(db, [entry], stored=now(), authority=own_authority(issuer), **reported)
+    if added:
+        enqueue(db, added.values(), sinks(db))
     return bool(added)
 
 
@@ -102,13 +108,14 @@ def add_received(session: Session, entries: Sequence[Entry], *, authority: str, 
     Returns the ledger's number of each one that is new, by id; those whose id was known are left out, and the caller
     compares them. Each entry's statement has an id; the bytes need not.
     """
-    added = insert(session, entries, stored=now(), authority=authority)
-    elsewhere = [sink for sink in sinks(session) if not _is_here(sink, issuer)]
-    enqueue(session, added.values(), elsewhere)
+    db = session.connection()
+    added = insert(db, entries, stored=now(), authority=authority)
+    elsewhere = [sink for sink in sinks(db) if not _is_here(sink, issuer)]
+    enqueue(db, added.values(), elsewhere)
     return added
 
 
-def insert(session: Session, entries: Sequence[Entry], *, stored: dt.datetime, **same: Any) -> dict[uuid.UUID, int]:
+def insert(db: SqlConnection, entries: Sequence[Entry], *, stored: dt.datetime, **same: Any) -> dict[uuid.UUID, int]:
     """Insert statements whose id is not known yet; returns their numbers by id. ``same`` are columns of all of them."""
     rows = [
         # A microsecond apart, so that the order by ``stored`` is the order of the batch, whichever row went in first.
@@ -116,26 +123,21 @@ def insert(session: Session, entries: Sequence[Entry], *, stored: dt.datetime, *
         for place, entry in enumerate(entries)
     ]
     rows.sort(key=lambda row: row["id"])  # two batches with the same ids wait for each other, and never in a circle
-    table = tables.Statement
-    statement = _dialect(session).insert(table).on_conflict_do_nothing(index_elements=[table.id])
-    added = session.connection().execute(statement.returning(table.id, table.seq), rows)
+    # For a list SQLAlchemy puts the INSERT together anew each time.
+    added = db.execute(_INSERT[db.dialect.name], rows[0] if len(rows) == 1 else rows)
     return {row.id: row.seq for row in added}
 
 
-def enqueue(session: Session, numbers: Iterable[int], to: Iterable[Sink]) -> None:
+def enqueue(db: SqlConnection, numbers: Iterable[int], to: Iterable[Sink]) -> None:
     """Queue statements, by their numbers in the ledger, for destinations; what is queued already stays as it is."""
     rows = [{"statement_seq": number, "connection_id": sink.id} for sink in to for number in numbers]
     if rows:
-        session.connection().execute(_dialect(session).insert(tables.Outbox).on_conflict_do_nothing(), rows)
+        db.execute(_ENQUEUE[db.dialect.name], rows)
 
 
-def sinks(session: Session) -> list[Sink]:
-    """The enabled connections that take statements; asked once a transaction."""
-    found: list[Sink] | None = session.info.get(__name__)
-    if found is None:
-        rows = session.connection().execute(_ENABLED).all()
-        found = session.info[__name__] = [Sink(row.id, row.config) for row in rows if is_sink(row.connector)]
-    return found
+def sinks(db: SqlConnection) -> list[Sink]:
+    """The enabled connections that take statements."""
+    return [Sink(row.id, row.config) for row in db.execute(_ENABLED) if is_sink(row.connector)]
 
 
 def is_sink(connector: str) -> bool:
@@ -225,7 +227,3 @@ def _object(payload: bytes) -> Json:
     if not isinstance(statement, dict):
         raise InvalidStatement("", "a statement must be a JSON object (xAPI-Data 2.2)")
     return statement
-
-
-def _dialect(session: Session) -> Any:
-    return sqlite if session.get_bind().dialect.name == "sqlite" else postgresql

@@ -184,7 +184,7 @@ class Office:
     def begin(self, token: str, launch: uuid.UUID) -> authorize.Initiation:
         with self.runtime.db.write() as session:
             row = session.get_one(tables.Launch, launch)
-            return authorize.begin(self.runtime, session, row, row.person, identity.token_hash(token))
+            return authorize.begin(self.runtime, session.connection(), row, identity.token_hash(token))
 
     def request(self, start: authorize.Initiation, **changes: str | None) -> dict[str, str]:
         """The authentication request that a tool makes of a login initiation."""

@@ -157,7 +157,10 @@ def test_a_batch_is_stored_in_its_order(bridge: Runtime) -> None:
     ids = [str(uuid.uuid4()) for _ in range(300)]
     with bridge.db.write() as session:
         ledger.insert(
-            session, [ledger.Entry(payload(id=of), statement(id=of)) for of in ids], stored=now(), authority=""
+            session.connection(),
+            [ledger.Entry(payload(id=of), statement(id=of)) for of in ids],
+            stored=now(),
+            authority="",
         )
     assert [str(row.id) for row in rows(bridge)] == ids
 
@@ -178,9 +181,9 @@ def test_a_launch_is_reported_with_its_outcome(
         done = outcome(launch, "completed")
         session.add(done)
         session.flush()
-        ledger.report(bridge, session, launch, "launched", at=launch.started_at)
-        ledger.report(bridge, session, launch, "completed", at=done.occurred_at, outcome=done)
-        ledger.report(bridge, session, launch, "completed", at=now(), outcome=done)
+        ledger.report(bridge, session.connection(), launch, "launched", at=launch.started_at)
+        ledger.report(bridge, session.connection(), launch, "completed", at=done.occurred_at, outcome=done)
+        ledger.report(bridge, session.connection(), launch, "completed", at=now(), outcome=done)
     launched, completed = rows(bridge)
     assert (launched.launch_id, launched.outcome_id) == (launch.id, None)
     assert (completed.launch_id, completed.outcome_id, completed.id) == (launch.id, done.id, done.id)

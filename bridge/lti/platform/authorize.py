@@ -15,8 +15,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session, joinedload, load_only
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import bindparam, insert, select, update
 
 from bridge.lti import keys
 from bridge.lti.errors import LtiError, OAuthError
@@ -24,40 +24,37 @@ from bridge.lti.host import Host
 from bridge.lti.platform import line_items, messages, registrations, subjects, tokens, variables
 from bridge.lti.platform.messages import Grades, Place
 from bridge.lti.platform.registrations import Tool
-from bridge.lti.vocabulary import DEEP_LINKING_REQUEST, PRODUCT, RESOURCE_LINK_REQUEST, SERVICE_SCOPES
+from bridge.lti.vocabulary import CLAIM, DEEP_LINKING_REQUEST, PRODUCT, RESOURCE_LINK_REQUEST, SERVICE_SCOPES
 from bridge.observe import logger
 from bridge.store import now
-from bridge.store.insert import insert_once
-from bridge.store.tables import (
-    Asset,
-    Connection,
-    ContentSelection,
-    ContextMember,
-    Event,
-    Launch,
-    LtiHint,
-    Person,
-    Prompt,
-)
+from bridge.store.occasion import AnyLaunch
+from bridge.store.tables import LtiHint, SignInSession
 
 #: How long a launch may take from the click to the tool.
 HINT_LIFE = dt.timedelta(minutes=5)
 MAX_NONCE = 512
-#: What a message tells of a launch, loaded at once.
-_OCCASION = (
-    load_only(Launch.person_id, Launch.asset_id),
-    joinedload(Launch.person).load_only(Person.key, Person.name, Person.email, Person.attributes),
-    joinedload(Launch.asset)
-    .load_only(Asset.connection_id, Asset.external_id, Asset.title, Asset.summary, Asset.language, Asset.opening)
-    .joinedload(Asset.connection)
-    .load_only(Connection.name),
-    joinedload(Launch.prompt)
-    .load_only(Prompt.say)
-    .joinedload(Prompt.event)
-    .load_only(Event.type, Event.subject, Event.source, Event.time, Event.data)
-    .joinedload(Event.connection)
-    .load_only(Connection.name),
+_KEEP = insert(LtiHint.__table__)  # type: ignore[arg-type]
+_LOOK = select(LtiHint.used_at, LtiHint.expires_at, LtiHint.login_hint, LtiHint.session_hash).where(
+    LtiHint.hint_hash == bindparam("hint")
 )
+#: One statement checks and takes, so that of many requests at once one wins and a refused one uses up nothing.
+_TAKE_FRAMED = (
+    update(LtiHint)
+    .where(
+        LtiHint.hint_hash == bindparam("hint"),
+        LtiHint.used_at.is_(None),
+        LtiHint.expires_at > bindparam("at"),
+        LtiHint.connection_id == bindparam("tool"),
+        LtiHint.login_hint == bindparam("login"),
+        LtiHint.session_hash == bindparam("session"),
+    )
+    .values(used_at=bindparam("at"))
+    .returning(LtiHint.message)
+)
+_LIVES = select(SignInSession.token_hash).where(
+    SignInSession.token_hash == bindparam("session"), SignInSession.expires_at > bindparam("at")
+)
+_TAKE = _TAKE_FRAMED.where(_LIVES.exists())
 #: The frame that keeps data for the tool: the one around the tool's own (LTI OIDC Login with Client Side postMessages).
 _PARENT = "_parent"
 #: What hints of launches in a frame begin with, so that nothing has to be looked up for all others.
@@ -117,42 +114,52 @@ def configuration(host: Host) -> dict[str, Any]:
     }
 
 
-def begin(
-    host: Host, session: Session, launch: Launch, person: Person, session_token_hash: bytes, *, framed_by: str = ""
-) -> Initiation:
-    """Begin a launch for a person who is signed in with that session (the hash of its token, as the table keeps it).
+def begin(host: Host, db: SqlConnection, launch: AnyLaunch, session_hash: bytes, *, framed_by: str = "") -> Initiation:
+    """Begin a launch for its person, who is signed in with that session (the hash of its token, as the table keeps it).
 
     In a frame, which a page of the origin ``framed_by`` shows, there is no session: the launch key that the frame's
-    page keeps takes its token's place. Writes in the caller's transaction. Raises LtiError where the tool is missing
-    or the address is not the tool's.
+    page keeps takes its token's place. Writes in the caller's transaction, in which the launch may come later. Raises
+    LtiError where the tool is missing or the address is not the tool's.
     """
-    tool = registrations.of_asset(session, launch.asset)
+    tool = registrations.of_asset(db, launch.asset)
     target = (launch.asset.opening or {}).get("url") or tool.target_link_uri
     if not tool.owns(target):
         raise LtiError(
             "target_not_of_tool", f"{target} is not an address of the LTI tool '{tool.name}'; ask your LMS admin"
         )
-    row = LtiHint(launch_id=launch.id, session_hash=session_token_hash, target_link_uri=target)
-    row.storage_target, row.framed_by = _PARENT if framed_by else "", framed_by
-    deployment_id = tool.deployment_of(launch.prompt.event.connection.name)
-    return initiate(host, session, tool, person, row, deployment_id=deployment_id)
+    place = Place.of(host, tool, launch)
+    item = line_items.take_part(db, tool, launch, place, subjects.person(host.vault, tool.client_id, launch.person.key))
+    grades = Grades(
+        line_items.collection_url(host, place.context),
+        line_items.url(host, place.context, item) if item else None,
+    )
+    framed = framed_by != ""
+    message = messages.resource_link(host, tool, launch, place, target=target, framed=framed, grades=grades)
+    return initiate(host, db, tool, message, session_hash, framed_by=framed_by)
 
 
 def initiate(
-    host: Host, session: Session, tool: Tool, person: Person, row: LtiHint, *, deployment_id: str
+    host: Host, db: SqlConnection, tool: Tool, message: dict[str, Any], session_hash: bytes, *, framed_by: str = ""
 ) -> Initiation:
-    """Third-party initiated login for ``row``, a hint that knows its message, browser and target; it is kept here."""
-    hint, subject = secrets.token_urlsafe(24), subjects.person(host.vault, tool.client_id, person.key)
-    hint = _FRAMED + hint if row.storage_target else hint
-    row.hint_hash, row.login_hint, row.expires_at = _hash(hint), subject, now() + HINT_LIFE
-    session.add(row)
+    """Third-party initiated login for a message, which is kept here until the tool asks for it."""
+    hint = (_FRAMED if framed_by else "") + secrets.token_urlsafe(24)
+    row = {
+        "hint_hash": _hash(hint),
+        "connection_id": tool.connection_id,
+        "message": message,
+        "framed_by": framed_by,
+        "session_hash": session_hash,
+        "login_hint": message["sub"],
+        "expires_at": now() + HINT_LIFE,
+    }
+    db.execute(_KEEP, row)
     fields = {
         "iss": host.settings.issuer,
-        "login_hint": subject,
-        "target_link_uri": row.target_link_uri,
+        "login_hint": message["sub"],
+        "target_link_uri": message[f"{CLAIM}target_link_uri"],
         "lti_message_hint": hint,
         "client_id": tool.client_id,
-        "lti_deployment_id": deployment_id,
+        "lti_deployment_id": message[f"{CLAIM}deployment_id"],
         **_storage(hint),
     }
     return Initiation(tool.initiate_login_uri, "post", fields, tool.origins)
@@ -168,8 +175,9 @@ def authorize(
 ) -> FormPost | Repost:
     """Answer an authentication request (OpenID Connect Core section 3.1.2.1 with form_post).
 
-    ``session_hash`` is that of the browser's living session, None without one; ``reposted`` says that the browser was
-    asked for it once already. For a launch in a frame ``key_hash``, that of the launch key, counts and no session.
+    ``session_hash`` is that of the session's token that the browser sent, None without one; ``reposted`` says that the
+    browser was asked for it once already. For a launch in a frame ``key_hash``, that of the launch key, counts and no
+    session.
     Raises LtiError where nothing may be sent to the redirect address: unknown client, or an address that is not the
     client's.
     """
@@ -179,9 +187,15 @@ def authorize(
     proof = key_hash if is_framed(hint) else session_hash
     try:
         _check(request)
-        if proof is None and not reposted:
-            return Repost(request)
         claims = _take(host, tool, request, proof)
+        if claims is None and not reposted:
+            return Repost(request)
+        if claims is None:
+            raise OAuthError(
+                "login_required",
+                "session_missing",
+                "you are not signed in to flowbridge here; open the link in a new tab",
+            )
     except OAuthError as error:
         logger("lti").info("launch refused", code=error.code, tool=tool.name)
         answer = {"error": error.error, "error_description": error.description}
@@ -198,9 +212,8 @@ def framed_by(host: Host, hint: str) -> str:
     """The origin whose page shows the launch of that ``lti_message_hint`` in a frame, "" for one in a tab."""
     if not is_framed(hint):
         return ""
-    with host.db.read() as session:
-        row = session.get(LtiHint, _hash(hint))
-    return row.framed_by if row is not None else ""
+    with host.db.look() as db:
+        return db.execute(select(LtiHint.framed_by).where(LtiHint.hint_hash == _hash(hint))).scalar() or ""
 
 
 def _storage(hint: str) -> dict[str, str]:
@@ -208,9 +221,9 @@ def _storage(hint: str) -> dict[str, str]:
 
 
 def _client(host: Host, request: Mapping[str, str]) -> Tool:
-    with host.db.glance() as session:
-        tool = registrations.by_client_id(session, request.get("client_id", ""))
-        pending = tool is None and registrations.awaits_approval(session, request.get("client_id", ""))
+    with host.db.look() as db:
+        tool = registrations.by_client_id(db, request.get("client_id", ""))
+        pending = tool is None and registrations.awaits_approval(db, request.get("client_id", ""))
     if pending:
         raise LtiError("client_pending", "This LTI tool registered itself and waits for an admin's approval.")
     if tool is None:
@@ -237,73 +250,45 @@ def _check(request: Mapping[str, str]) -> None:
         raise OAuthError("invalid_request", "nonce_wrong", f"nonce must have 1 to {MAX_NONCE} characters")
 
 
-def _take(host: Host, tool: Tool, request: Mapping[str, str], session_hash: bytes | None) -> dict[str, Any]:
-    """Take the launch that the request names, once, and make its claims."""
-    if session_hash is None:
-        raise OAuthError(
-            "login_required", "session_missing", "you are not signed in to flowbridge here; open the link in a new tab"
-        )
-    with host.db.write() as session:
-        hint = _used(session, request)
-        _compare(hint, tool, request, session_hash)
-        if hint.selection_id is not None:
-            return _deep_linking(host, session, tool, hint, request["nonce"])
-        return _resource_link(host, session, tool, hint, request["nonce"])
+def _take(host: Host, tool: Tool, request: Mapping[str, str], proof: bytes | None) -> dict[str, Any] | None:
+    """Take the message that the request names, once: only of this tool, this person and this browser.
+
+    None where the browser proves nothing: it sent no session that lives, or no launch key.
+    """
+    if proof is None:
+        return None
+    hint, login_hint = request.get("lti_message_hint", ""), request.get("login_hint", "")
+    wanted = {
+        "hint": (name := _hash(hint)),
+        "tool": tool.connection_id,
+        # No database takes a NUL, and no login_hint has one.
+        "login": "" if "\x00" in login_hint else login_hint,
+        "session": proof,
+        "at": now(),
+    }
+    with host.db.step() as db:
+        message = db.execute(_TAKE_FRAMED if is_framed(hint) else _TAKE, wanted).scalar()
+    if message is None:
+        with host.db.look() as db:
+            if not is_framed(hint) and db.execute(_LIVES, {"session": proof, "at": now()}).first() is None:
+                return None
+            raise _refusal(db, name, login_hint, proof)
+    return {**message, **messages.fresh(request["nonce"])}
 
 
-def _resource_link(host: Host, session: Session, tool: Tool, hint: LtiHint, nonce: str) -> dict[str, Any]:
-    launch = session.get_one(Launch, hint.launch_id, options=_OCCASION)
-    if registrations.name_for(launch.asset) != tool.name:
-        raise _of_other_client()
-    place = Place.of(host, tool, launch)
-    insert_once(
-        session,
-        ContextMember,
-        connection_id=tool.connection_id,
-        context=place.context,
-        subject=hint.login_hint,
-        person_id=launch.person_id,
-    )
-    item = line_items.of_launch(session, tool, launch, place)
-    grades = Grades(
-        line_items.collection_url(host, place.context),
-        line_items.url(host, place.context, item) if item else None,
-    )
-    return messages.resource_link(host, tool, launch, place, hint=hint, nonce=nonce, grades=grades)
-
-
-def _deep_linking(host: Host, session: Session, tool: Tool, hint: LtiHint, nonce: str) -> dict[str, Any]:
-    selection = session.get_one(ContentSelection, hint.selection_id)
-    if selection.connection_id != tool.connection_id:
-        raise _of_other_client()
-    person = session.get_one(Person, selection.person_id)
-    return messages.deep_linking(host, tool, person, selection, hint=hint, nonce=nonce)
-
-
-def _used(session: Session, request: Mapping[str, str]) -> LtiHint:
-    """The hint of the request, used from now on; a refusal later rolls that back with everything else."""
-    name, at = _hash(request.get("lti_message_hint", "")), now()
-    unused = update(LtiHint).where(LtiHint.hint_hash == name, LtiHint.used_at.is_(None))
-    taking = unused.values(used_at=at).returning(LtiHint)
-    hint = session.scalar(taking, execution_options={"synchronize_session": False})
-    if hint is None:
-        if session.get(LtiHint, name) is not None:
-            raise _over("hint_used", "this launch was used already")
-        raise _over("hint_unknown", "lti_message_hint names no launch that is under way")
-    if hint.expires_at <= at:
-        raise _over("hint_expired", "this launch took too long")
-    return hint
-
-
-def _compare(hint: LtiHint, tool: Tool, request: Mapping[str, str], session_hash: bytes) -> None:
-    """Is it this person's launch, and of this browser?"""
-    if not hmac.compare_digest(hint.login_hint.encode(), request.get("login_hint", "").encode()):
-        raise OAuthError("invalid_request", "login_hint_wrong", "login_hint must be echoed as it was sent")
-    if not hmac.compare_digest(hint.session_hash, session_hash):
-        raise OAuthError("login_required", "session_other", f"this launch was begun in another sign-in; {_AGAIN}")
-
-
-def _of_other_client() -> OAuthError:
+def _refusal(db: SqlConnection, hint: bytes, login_hint: str, session_hash: bytes) -> OAuthError:
+    """Why a message was not taken."""
+    row = db.execute(_LOOK, {"hint": hint}).first()
+    if row is None:
+        return _over("hint_unknown", "lti_message_hint names no launch that is under way")
+    if row.used_at is not None:
+        return _over("hint_used", "this launch was used already")
+    if row.expires_at <= now():
+        return _over("hint_expired", "this launch took too long")
+    if not hmac.compare_digest(row.login_hint.encode(), login_hint.encode()):
+        return OAuthError("invalid_request", "login_hint_wrong", "login_hint must be echoed as it was sent")
+    if not hmac.compare_digest(row.session_hash, session_hash):
+        return OAuthError("login_required", "session_other", f"this launch was begun in another sign-in; {_AGAIN}")
     return OAuthError("invalid_request", "hint_of_other_client", "lti_message_hint belongs to another tool")
 
 

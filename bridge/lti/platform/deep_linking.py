@@ -32,7 +32,7 @@ from bridge.lti.vocabulary import CLAIM, DEEP_LINKING_CLAIM, DEEP_LINKING_RESPON
 from bridge.observe import logger
 from bridge.store import now
 from bridge.store.insert import insert_once
-from bridge.store.tables import ContentSelection, LtiHint, Person, UsedToken
+from bridge.store.tables import ContentSelection, Person, UsedToken
 
 #: How long an admin may choose, and then look at what was chosen.
 SELECTION_LIFE = dt.timedelta(minutes=30)
@@ -68,8 +68,8 @@ def begin(
     selection.data_hash = _hash(messages.selection_data(host, selection.id))
     session.add(selection)
     session.flush()
-    hint = LtiHint(selection_id=selection.id, session_hash=session_token_hash, target_link_uri=tool.deep_linking_uri)
-    return authorize.initiate(host, session, tool, person, hint, deployment_id=selection.deployment_id)
+    message = messages.deep_linking(host, tool, person, selection)
+    return authorize.initiate(host, session.connection(), tool, message, session_token_hash)
 
 
 def receive(host: Host, token: str, session_token_hash: bytes) -> uuid.UUID:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from bridge.lti import fields
@@ -23,13 +24,29 @@ from bridge.lti.platform.registrations import Tool
 from bridge.lti.platform.tokens import Access
 from bridge.lti.vocabulary import LINE_ITEM, LINE_ITEM_READ
 from bridge.store.insert import insert_once
-from bridge.store.tables import Launch, LineItem, Score
+from bridge.store.occasion import AnyLaunch
+from bridge.store.tables import ContextMember, LineItem, Score
 
 CONTAINER_TYPE = "application/vnd.ims.lis.v2.lineitemcontainer+json"
 ITEM_TYPE = "application/vnd.ims.lis.v2.lineitem+json"
 #: The maximum of the items that the platform makes.
 MAXIMUM = 100.0
 _FILTERS = {"resource_link_id": LineItem.resource_link_id, "resource_id": LineItem.resource_id, "tag": LineItem.tag}
+#: The line items of a link, and beside each whether somebody is a member of its context.
+_PLACE = (
+    select(LineItem.id, ContextMember.person_id)
+    .outerjoin(
+        ContextMember,
+        (ContextMember.connection_id == LineItem.connection_id)
+        & (ContextMember.context == LineItem.context)
+        & (ContextMember.subject == bindparam("subject")),
+    )
+    .where(
+        LineItem.connection_id == bindparam("connection_id"),
+        LineItem.context == bindparam("context"),
+        LineItem.resource_link_id == bindparam("link"),
+    )
+)
 
 
 def collection_url(host: Host, context: str) -> str:
@@ -42,28 +59,33 @@ def url(host: Host, context: str, item_id: uuid.UUID) -> str:
     return f"{collection_url(host, context)}/{item_id}"
 
 
-def of_launch(session: Session, tool: Tool, launch: Launch, place: Place) -> uuid.UUID | None:
-    """The one line item of the link, made where there is none, as the resource wants it; None when it has several."""
-    found = session.scalars(
-        select(LineItem.id).where(
-            LineItem.connection_id == tool.connection_id,
-            LineItem.context == place.context,
-            LineItem.resource_link_id == place.resource_link,
-        )
-    ).all()
-    if found:
-        return found[0] if len(found) == 1 else None
+def take_part(db: SqlConnection, tool: Tool, launch: AnyLaunch, place: Place, subject: str) -> uuid.UUID | None:
+    """The one line item of the link, made where there is none, as the resource wants it; None when it has several.
+
+    The person, whom the tool knows as ``subject``, is a member of the place's context from now on.
+    """
+    where = {"connection_id": tool.connection_id, "context": place.context}
+    found = db.execute(_PLACE, {**where, "link": place.resource_link, "subject": subject}).all()
+    if not found or found[0].person_id is None:
+        insert_once(db, ContextMember, **where, subject=subject, person_id=launch.person.id)
+    if not found:
+        return _own(db, tool, launch, place)
+    return found[0].id if len(found) == 1 else None
+
+
+def _own(db: SqlConnection, tool: Tool, launch: AnyLaunch, place: Place) -> uuid.UUID:
+    """The line item that the platform makes for a link."""
     own = _platforms(tool.connection_id, place.resource_link)
     is_tools = launch.asset.connection_id == tool.connection_id
     wanted = tool.line_items.get(launch.asset.external_id, {}) if is_tools else {}
     insert_once(
-        session,
+        db,
         LineItem,
         id=own,
         connection_id=tool.connection_id,
         context=place.context,
         resource_link_id=place.resource_link,
-        asset_id=launch.asset_id,
+        asset_id=launch.asset.id,
         label=wanted.get("label") or launch.asset.title.strip(),
         score_maximum=wanted.get("score_maximum", MAXIMUM),
         resource_id=wanted.get("resource_id", ""),

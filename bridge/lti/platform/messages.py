@@ -28,7 +28,8 @@ from bridge.lti.vocabulary import (
     RESOURCE_LINK_REQUEST,
     VERSION,
 )
-from bridge.store.tables import ContentSelection, Launch, LtiHint, Person
+from bridge.store.occasion import AnyLaunch, AnyPerson
+from bridge.store.tables import ContentSelection, Person
 
 #: How long an id_token is valid, in seconds.
 LIFE_SECONDS = 300
@@ -48,7 +49,7 @@ class Place:
     deployment_id: str
 
     @classmethod
-    def of(cls, host: Host, tool: Tool, launch: Launch) -> Place:
+    def of(cls, host: Host, tool: Tool, launch: AnyLaunch) -> Place:
         system = launch.prompt.event.connection.name
         context = subjects.context(host.vault, tool.client_id, system)
         # An id must not be the same for two placements of one asset (LTI Core 1.3 section 5.3.5).
@@ -64,21 +65,21 @@ class Grades:
 
 
 def resource_link(
-    host: Host, tool: Tool, launch: Launch, place: Place, *, hint: LtiHint, nonce: str, grades: Grades
+    host: Host, tool: Tool, launch: AnyLaunch, place: Place, *, target: str, framed: bool, grades: Grades
 ) -> dict[str, Any]:
-    """All claims of a resource link request for this launch."""
+    """All claims of a resource link request for this launch, but those of ``fresh``."""
     described: dict[str, dict[str, Any]] = {
         "resource_link": {"id": place.resource_link, "title": launch.asset.title, "description": launch.asset.summary},
         "context": {"id": place.context, "type": [COURSE_SECTION], "label": place.title, "title": place.title},
         "launch_presentation": {
-            "document_target": "iframe" if hint.storage_target else "window",
+            "document_target": "iframe" if framed else "window",
             "return_url": f"{host.settings.issuer}/lti/return/{launch.id}",
             "locale": launch.asset.language or "en",
         },
     }
-    return envelope(host, tool, launch.person, nonce, place.deployment_id) | {
+    return envelope(host, tool, launch.person, place.deployment_id) | {
         f"{CLAIM}message_type": RESOURCE_LINK_REQUEST,
-        f"{CLAIM}target_link_uri": hint.target_link_uri,
+        f"{CLAIM}target_link_uri": target,
         f"{CLAIM}roles": [LEARNER],
         **{CLAIM + name: tidy(value) for name, value in described.items()},
         f"{CLAIM}custom": _custom(host, tool, launch, place),
@@ -86,14 +87,15 @@ def resource_link(
     }
 
 
-def deep_linking(
-    host: Host, tool: Tool, person: Person, selection: ContentSelection, *, hint: LtiHint, nonce: str
-) -> dict[str, Any]:
-    """All claims of a deep linking request: an admin wants to choose content (Deep Linking 2.0 section 4.4)."""
-    known = {"User.id": hint.login_hint}
-    return envelope(host, tool, person, nonce, selection.deployment_id) | {
+def deep_linking(host: Host, tool: Tool, person: Person, selection: ContentSelection) -> dict[str, Any]:
+    """All claims of a deep linking request, by which an admin chooses content, but those of ``fresh``.
+
+    Deep Linking 2.0 section 4.4.
+    """
+    known = {"User.id": subjects.person(host.vault, tool.client_id, person.key)}
+    return envelope(host, tool, person, selection.deployment_id) | {
         f"{CLAIM}message_type": DEEP_LINKING_REQUEST,
-        f"{CLAIM}target_link_uri": hint.target_link_uri,
+        f"{CLAIM}target_link_uri": tool.deep_linking_uri,
         f"{CLAIM}roles": [ADMINISTRATOR, INSTRUCTOR],
         f"{CLAIM}launch_presentation": {"document_target": "window", "locale": "en"},
         f"{CLAIM}custom": variables.substitute(tool.custom, known, {}),
@@ -113,17 +115,19 @@ def selection_data(host: Host, selection_id: uuid.UUID) -> str:
     return host.vault.derive("lti-selection", selection_id.bytes).hex()
 
 
-def envelope(host: Host, tool: Tool, person: Person, nonce: str, deployment_id: str) -> dict[str, Any]:
-    """The claims that every message to a tool has: who says it to whom, about which person."""
+def fresh(nonce: str) -> dict[str, Any]:
+    """The claims of the moment in which a message is signed; ``nonce`` is the tool's."""
     at = int(time.time()) - BACKDATE_SECONDS
+    return {"iat": at, "exp": at + LIFE_SECONDS, "nonce": nonce}
+
+
+def envelope(host: Host, tool: Tool, person: AnyPerson, deployment_id: str) -> dict[str, Any]:
+    """The claims that every message to a tool has: who says it to whom, about which person."""
     return {
         "iss": host.settings.issuer,
         "aud": tool.client_id,
         "azp": tool.client_id,
         "sub": subjects.person(host.vault, tool.client_id, person.key),
-        "iat": at,
-        "exp": at + LIFE_SECONDS,
-        "nonce": nonce,
         **tidy(personal(tool, person)),
         f"{CLAIM}version": VERSION,
         f"{CLAIM}deployment_id": deployment_id,
@@ -131,7 +135,7 @@ def envelope(host: Host, tool: Tool, person: Person, nonce: str, deployment_id: 
     }
 
 
-def personal(tool: Tool, person: Person) -> dict[str, Any]:
+def personal(tool: Tool, person: AnyPerson) -> dict[str, Any]:
     """What says who the person is: only as far as the tool's connection allows it."""
     claims: dict[str, Any] = {}
     if tool.send_name:
@@ -158,7 +162,7 @@ def product_version() -> str:
     return importlib.metadata.version("flowbridge")
 
 
-def _custom(host: Host, tool: Tool, launch: Launch, place: Place) -> dict[str, str]:
+def _custom(host: Host, tool: Tool, launch: AnyLaunch, place: Place) -> dict[str, str]:
     asset, person = launch.asset, launch.person
     known = variables.of_launch(launch) | {
         "User.id": subjects.person(host.vault, tool.client_id, person.key),

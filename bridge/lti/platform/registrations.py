@@ -8,14 +8,16 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Row, bindparam, select
+from sqlalchemy.orm import Session
 
 from bridge import registry
 from bridge.connect import ConfigError
 from bridge.lti.errors import LtiError
 from bridge.lti.vocabulary import SERVICE_SCOPES
-from bridge.store.tables import Asset, Connection
+from bridge.store.occasion import AnyAsset, System
+from bridge.store.tables import Connection
 
 CONNECTOR = "lti_tool"
 
@@ -52,7 +54,7 @@ class Tool:
     trusted_network: bool
 
     @classmethod
-    def of(cls, row: Connection) -> Self:
+    def of(cls, row: Connection | System | Row[*tuple[Any, ...]]) -> Self:
         """Read the connection of a tool, its addresses letter by letter; raises ConfigError naming what is wrong."""
         as_stored = (row.name, row.config, row.options)
         known = _read.get(row.id)
@@ -61,7 +63,7 @@ class Tool:
         return known[1]
 
     @classmethod
-    def _of(cls, row: Connection) -> Self:
+    def _of(cls, row: Connection | System | Row[*tuple[Any, ...]]) -> Self:
         try:
             config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
         except ValidationError as error:
@@ -110,25 +112,25 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def by_client_id(session: Session, client_id: str) -> Tool | None:
+def by_client_id(db: Session | SqlConnection, client_id: str) -> Tool | None:
     """The tool with that client id, or None: unknown, switched off, or claimed by two connections."""
     if not client_id or "\x00" in client_id:
         return None
-    rows = session.scalars(_BY_CLIENT_ID, {"client_id": client_id}).all()
+    rows = db.execute(_BY_CLIENT_ID, {"client_id": client_id}).all()
     return Tool.of(rows[0]) if len(rows) == 1 else None
 
 
-def awaits_approval(session: Session, client_id: str) -> bool:
+def awaits_approval(db: Session | SqlConnection, client_id: str) -> bool:
     """Did a tool register itself under that client id, which no admin has approved yet?"""
     if "\x00" in client_id:
         return False
     ours = (Connection.connector == CONNECTOR) & (Connection.config["client_id"].as_string() == client_id)
-    return any(options.get("pending") for options in session.scalars(select(Connection.options).where(ours)))
+    return any(options.get("pending") for options in db.execute(select(Connection.options).where(ours)).scalars())
 
 
 def by_connection(session: Session, connection_id: int) -> Tool | None:
     """The tool of a connection, or None when it is switched off or gone."""
-    row = session.scalar(_tools().where(Connection.id == connection_id))
+    row = session.execute(_tools().where(Connection.id == connection_id)).first()
     return Tool.of(row) if row is not None else None
 
 
@@ -138,16 +140,17 @@ def framed(session: Session) -> frozenset[str]:
     return frozenset(session.scalars(names.where(Connection.config["open_in"].as_string() == "frame")))
 
 
-def name_for(asset: Asset) -> str:
+def name_for(asset: AnyAsset) -> str:
     """The connection whose tool opens an asset: the one that its opening names, else its own."""
     return (asset.opening or {}).get("tool") or asset.connection.name
 
 
-def of_asset(session: Session, asset: Asset) -> Tool:
+def of_asset(db: SqlConnection, asset: AnyAsset) -> Tool:
     """The tool that opens an asset; raises LtiError where it is switched off or gone."""
-    name, row = name_for(asset), asset.connection
-    if row.name != name or row.connector != CONNECTOR or not row.enabled:
-        row = session.scalar(_tools().where(Connection.name == name))
+    name, own = name_for(asset), asset.connection
+    if own.name == name and own.connector == CONNECTOR and own.enabled:
+        return Tool.of(own)
+    row = db.execute(_tools().where(Connection.name == name)).first()
     if row is None:
         raise LtiError(
             "tool_missing",
@@ -159,11 +162,8 @@ def of_asset(session: Session, asset: Asset) -> Tool:
 
 
 def _tools() -> Any:
-    return select(Connection).where(Connection.connector == CONNECTOR, Connection.enabled)
+    columns = (Connection.id, Connection.name, Connection.config, Connection.options)
+    return select(*columns).where(Connection.connector == CONNECTOR, Connection.enabled)
 
 
-_BY_CLIENT_ID = (
-    _tools()
-    .where(Connection.config["client_id"].as_string() == bindparam("client_id"))
-    .options(load_only(Connection.name, Connection.config, Connection.options))
-)
+_BY_CLIENT_ID = _tools().where(Connection.config["client_id"].as_string() == bindparam("client_id"))

@@ -55,7 +55,11 @@ class Score:
     @property
     def share(self) -> float | None:
         """The part of the maximum that was reached: more than 1 with extra credit."""
-        return self.given / self.maximum if self.given is not None and self.maximum else None
+        return self.scaled(1.0)
+
+    def scaled(self, maximum: float) -> float | None:
+        """The points of that maximum; multiplied first, so that 7 of 100 stay 7 of 100."""
+        return self.given * maximum / self.maximum if self.given is not None and self.maximum else None
 
     def to_json(self) -> dict[str, Any]:
         """The form in which it is kept, and compared with the next one."""
@@ -138,7 +142,7 @@ def _keep(session: Session, line_item: LineItem, kept: tables.Score | None, scor
     row = kept or tables.Score(line_item_id=line_item.id, user_id=score.user_id, result=None)
     row.timestamp, row.body = score.timestamp, score.to_json()
     if score.final:
-        row.result = None if score.share is None else score.share * line_item.score_maximum
+        row.result = score.scaled(line_item.score_maximum)
     session.add(row)
     session.flush()
 

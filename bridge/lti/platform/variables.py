@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.store.tables import Launch
+from bridge.store.occasion import AnyLaunch
 
 #: Longer values are cut: the whole message must pass a form post.
 LONGEST = 1000
@@ -39,7 +39,7 @@ SUPPORTED = (
 )
 
 
-def of_launch(launch: Launch) -> dict[str, str]:
+def of_launch(launch: AnyLaunch) -> dict[str, str]:
     """The bridge's own variables for a launch, without ``$``."""
     event, prompt = launch.prompt.event, launch.prompt
     return {

@@ -18,7 +18,7 @@ from bridge.lti.platform.authorize import FormPost, Initiation
 from bridge.observe import logger
 from bridge.store.tables import Launch
 from bridge.web import pages, widget
-from bridge.web.auth import TheRuntime, Visitor, session_token
+from bridge.web.auth import TheRuntime, runtime_of, session_token
 from bridge.web.lti import frames
 from bridge.web.lti.wire import NO_STORE, REPOSTED, Body, Route, form_of, form_page, onward, pairs_of
 
@@ -43,7 +43,7 @@ def begin(request: Request, runtime: Runtime, launch_id: uuid.UUID, token: str) 
         with runtime.db.write() as session:
             launch = session.get_one(Launch, launch_id)
             title = launch.asset.title
-            start = platform.begin(runtime, session, launch, launch.person, identity.token_hash(token))
+            start = platform.begin(runtime, session.connection(), launch, identity.token_hash(token))
     except LtiError as error:
         return pages.problem(request, error.status, error.code, str(error))
     return initiate(title, start)
@@ -55,21 +55,20 @@ def initiate(title: str, start: Initiation) -> Response:
 
 
 @router.get("/lti/authorize", operation_id="lti_authorize")
-def authorize(request: Request, runtime: TheRuntime, visitor: Visitor) -> Response:
+def authorize(request: Request) -> Response:
     """The authentication request of a tool, by redirect."""
-    return _authorized(request, runtime, visitor, request.url.query, is_form=False)
+    return _authorized(request, request.scope["query_string"].decode("latin-1"), is_form=False)
 
 
 @router.post("/lti/authorize", operation_id="lti_authorize_by_post")
-def authorize_by_post(request: Request, runtime: TheRuntime, visitor: Visitor, body: Body) -> Response:
+def authorize_by_post(request: Request, body: Body) -> Response:
     """The authentication request of a tool, by form."""
-    return _authorized(request, runtime, visitor, body.decode("latin-1"), is_form=True)
+    return _authorized(request, body.decode("latin-1"), is_form=True)
 
 
-def _authorized(
-    request: Request, runtime: Runtime, visitor: identity.SignedIn | None, text: str, *, is_form: bool
-) -> Response:
-    session_hash = identity.token_hash(session_token(request)) if visitor is not None else None
+def _authorized(request: Request, text: str, *, is_form: bool) -> Response:
+    runtime, token = runtime_of(request), session_token(request)
+    session_hash = identity.token_hash(token) if token else None
     try:
         params = pairs_of(text)
         reposted, key = params.pop(REPOSTED, "") != "" and is_form, params.pop(frames.KEY_FIELD, "")

@@ -195,14 +195,18 @@ def upgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_line_item_connection_id"))
         batch_op.create_index("ix_line_item_place", ["connection_id", "context", "resource_link_id"], unique=False)
 
+    # A launch under way has no prepared message, and lives for minutes: it begins anew.
+    op.execute("DELETE FROM lti_hint")
     with op.batch_alter_table("lti_hint", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("selection_id", sa.Uuid(), nullable=True))
-        batch_op.add_column(sa.Column("storage_target", sa.Text(), server_default="", nullable=False))
+        batch_op.add_column(sa.Column("connection_id", sa.Integer(), nullable=False))
+        batch_op.add_column(sa.Column("message", Json, nullable=False))
         batch_op.add_column(sa.Column("framed_by", sa.Text(), server_default="", nullable=False))
-        batch_op.alter_column("launch_id", existing_type=sa.CHAR(length=32), nullable=True)
+        batch_op.drop_constraint(batch_op.f("fk_lti_hint_launch_id"), type_="foreignkey")
         batch_op.create_foreign_key(
-            batch_op.f("fk_lti_hint_selection_id"), "content_selection", ["selection_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_lti_hint_connection_id"), "connection", ["connection_id"], ["id"], ondelete="CASCADE"
         )
+        batch_op.drop_column("launch_id")
+        batch_op.drop_column("target_link_uri")
 
     with op.batch_alter_table("sign_in_session", schema=None) as batch_op:
         batch_op.add_column(sa.Column("role", sa.Text(), server_default="", nullable=False))
@@ -217,12 +221,18 @@ def downgrade() -> None:
         batch_op.drop_column("framed_by")
         batch_op.drop_column("role")
 
+    # A launch under way has no prepared message, and lives for minutes: it begins anew.
+    op.execute("DELETE FROM lti_hint")
     with op.batch_alter_table("lti_hint", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_lti_hint_selection_id"), type_="foreignkey")
-        batch_op.alter_column("launch_id", existing_type=sa.CHAR(length=32), nullable=False)
+        batch_op.add_column(sa.Column("target_link_uri", sa.TEXT(), nullable=False))
+        batch_op.add_column(sa.Column("launch_id", sa.CHAR(length=32), nullable=False))
+        batch_op.drop_constraint(batch_op.f("fk_lti_hint_connection_id"), type_="foreignkey")
+        batch_op.create_foreign_key(
+            batch_op.f("fk_lti_hint_launch_id"), "launch", ["launch_id"], ["id"], ondelete="CASCADE"
+        )
         batch_op.drop_column("framed_by")
-        batch_op.drop_column("storage_target")
-        batch_op.drop_column("selection_id")
+        batch_op.drop_column("message")
+        batch_op.drop_column("connection_id")
 
     with op.batch_alter_table("line_item", schema=None) as batch_op:
         batch_op.drop_index("ix_line_item_place")
