@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
-from bridge import registry
-from bridge.connect import ConfigError
+from bridge.lti import settings
 from bridge.lti.errors import LtiError
 from bridge.lti.vocabulary import SERVICE_SCOPES
 from bridge.store.occasion import AnyAsset, System
@@ -64,13 +62,7 @@ class Tool:
 
     @classmethod
     def _of(cls, row: Connection | System | Row[*tuple[Any, ...]]) -> Self:
-        try:
-            config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
-        except ValidationError as error:
-            wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False))
-            raise ConfigError(
-                f"the LTI tool '{row.name}' is set up wrongly, an admin has to correct: {wrong}"
-            ) from None
+        config = settings.read(CONNECTOR, row.name, row.config)
         return cls(
             connection_id=row.id,
             name=row.name,

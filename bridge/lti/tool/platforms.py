@@ -6,12 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bridge import registry
-from bridge.connect import ConfigError
+from bridge.lti import settings
 from bridge.store.tables import Connection
 
 CONNECTOR = "lti_platform"
@@ -41,13 +39,7 @@ class Platform:
     @classmethod
     def of(cls, row: Connection) -> Self:
         """Read the connection of an LMS, its addresses letter by letter; raises ConfigError naming what is wrong."""
-        try:
-            config = registry.find(CONNECTOR).config_class.model_validate(row.config).model_dump(mode="json")
-        except ValidationError as error:
-            wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False))
-            raise ConfigError(
-                f"the LTI platform '{row.name}' is set up wrongly, an admin has to correct: {wrong}"
-            ) from None
+        config = settings.read(CONNECTOR, row.name, row.config)
         return cls(
             connection_id=row.id,
             name=row.name,
