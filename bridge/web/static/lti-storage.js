@@ -27,6 +27,13 @@ window.addEventListener("message", ({ origin, data }) => {
   if (origin !== note.origin || data?.message_id !== id || data.subject !== `${subject}.response`) return;
   goOn(typeof data.value === "string" ? data.value : "");
 });
+// Said again until it is answered: the page around may not listen yet, and to do it twice changes nothing.
+function say() {
+  if (done) return;
+  frame()?.postMessage(form ? message : { ...message, value: note.value }, note.origin);
+  setTimeout(say, 200);
+}
+
 const message = { subject, message_id: id, key: note.key };
-frame()?.postMessage(form ? message : { ...message, value: note.value }, note.origin);
-setTimeout(goOn, frame() ? 2000 : 0, "");
+say();
+setTimeout(goOn, frame() ? 3000 : 0, "");
