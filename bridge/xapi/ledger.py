@@ -82,7 +82,7 @@ def report(
 ) -> None:
     """Build the statement that a launch's person did ``verb`` at ``at``, and add it; again changes nothing."""
     issuer = bridge.settings.issuer
-    statement = statements.built(launch, verb, at=at, issuer=issuer, vault=bridge.vault, outcome=outcome)
+    statement = statements.for_launch(launch, verb, at=at, issuer=issuer, vault=bridge.vault, outcome=outcome)
     entry = Entry(orjson.dumps(statement), statement)
     _add(db, entry, issuer=issuer, launch_id=launch.id, outcome_id=outcome.id if outcome else None)
 

@@ -14,8 +14,6 @@ import datetime as dt
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from bridge.domain import ids
 from bridge.domain.assets import AssetKind, How
 from bridge.secrets import Vault
@@ -35,26 +33,13 @@ def for_launch(
     issuer: str,
     vault: Vault,
     outcome: tables.Outcome | None = None,
-) -> bytes:
-    """The statement that the person of ``launch`` did ``verb`` (a key of ``profile.VERBS``) with its asset, as JSON.
+) -> Json:
+    """The statement that the person of ``launch`` did ``verb`` (a key of ``profile.VERBS``) with its asset.
 
     ``issuer`` is this bridge's address: the home page of the actor's account and the root of the activity ids that the
     bridge mints. ``vault`` keys the hash that stands for the business record. The id is the outcome's, or follows from
     the launch and the verb: the same fact has the same id, whoever reports it and how often.
     """
-    return orjson.dumps(built(launch, verb, at=at, issuer=issuer, vault=vault, outcome=outcome))
-
-
-def built(
-    launch: AnyLaunch,
-    verb: str,
-    *,
-    at: dt.datetime,
-    issuer: str,
-    vault: Vault,
-    outcome: tables.Outcome | None = None,
-) -> Json:
-    """The same before it is serialised."""
     asset = launch.asset
     kind = profile.ACTIVITY_TYPES[AssetKind(asset.kind)]
     return {

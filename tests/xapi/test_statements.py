@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import tincan
 
@@ -33,7 +34,7 @@ Outcome = Callable[..., tables.Outcome]
 
 def build(launch: tables.Launch, verb: str, outcome: Outcome | None = None, vault: Vault = VAULT) -> bytes:
     made = outcome(launch, verb, **OUTCOMES[verb]) if outcome and verb in OUTCOMES else None
-    return statements.for_launch(launch, verb, at=AT, issuer=ISSUER, vault=vault, outcome=made)
+    return orjson.dumps(statements.for_launch(launch, verb, at=AT, issuer=ISSUER, vault=vault, outcome=made))
 
 
 @VERBS
@@ -84,7 +85,7 @@ def test_the_hash_of_a_record_is_its_own_and_takes_the_key(launch: tables.Launch
 
 def test_the_time_is_utc_with_milliseconds(launch: tables.Launch) -> None:
     at = dt.datetime(2026, 3, 4, 7, 6, 7, tzinfo=dt.timezone(dt.timedelta(hours=2)))
-    payload = statements.for_launch(launch, "launched", at=at, issuer=ISSUER, vault=VAULT)
+    payload = orjson.dumps(statements.for_launch(launch, "launched", at=at, issuer=ISSUER, vault=VAULT))
     assert json.loads(payload)["timestamp"] == "2026-03-04T05:06:07.000Z"
 
 
