@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         default=False, description="May addresses that others send (key sets, registrations) be on private networks?"
     )
     max_body_bytes: int = Field(default=1_048_576, description="The largest request body that is read")
+    max_xapi_body_bytes: int = Field(
+        default=33_554_432, description="The largest body of a request to the LRS, which can hold attachments"
+    )
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     poll_seconds: float = Field(default=5.0, gt=0, description="How often business systems are asked for events")

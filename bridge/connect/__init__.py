@@ -2,7 +2,8 @@
 
 A connector is a class for one system. It declares a :class:`Manifest` and a :class:`Config`, takes an :class:`Http`
 client, and implements the capabilities that the system has: :class:`CatalogSource`, :class:`Channel`, :class:`Trigger`,
-:class:`Poll`, :class:`WriteBack`, :class:`Roster`, :class:`StatementSink`. It is synchronous, keeps no state between
+:class:`Poll`, :class:`WriteBack`, :class:`Roster`, :class:`StatementSink`, :class:`StatementArchive`,
+:class:`Examinable`. It is synchronous, keeps no state between
 calls, and raises the errors of :mod:`bridge.connect.errors`, which are named by what the bridge does next.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, HttpUrl, SecretStr
@@ -21,6 +23,7 @@ from bridge.connect.errors import (
     Rejected,
     Retryable,
     SignatureInvalid,
+    TooLarge,
     UnexpectedPayload,
     Unsupported,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "Asset",
     "AssetKind",
     "AssetPage",
+    "Attached",
     "BusinessEvent",
     "CatalogSource",
     "Channel",
@@ -49,6 +53,8 @@ __all__ = [
     "Egress",
     "EgressRefused",
     "EventPage",
+    "Examinable",
+    "Finding",
     "Health",
     "How",
     "Http",
@@ -70,7 +76,11 @@ __all__ = [
     "Roster",
     "SecretStr",
     "SignatureInvalid",
+    "Statement",
+    "StatementArchive",
     "StatementSink",
+    "StoredPage",
+    "TooLarge",
     "Trigger",
     "UnexpectedPayload",
     "Unsupported",
@@ -261,16 +271,71 @@ class Roster(abc.ABC):
         """Walk the people; each has one account, whose issuer is left empty."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attached:
+    """The content of an attachment; ``sha2`` is its SHA-256 in hex, ``content_type`` what its statement says."""
+
+    sha2: str
+    content_type: str
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as it is sent: the exact bytes of one JSON object, the ``id`` in it, and what is attached to it."""
+
+    id: str
+    payload: bytes
+    attachments: tuple[Attached, ...] = ()
+
+
 class StatementSink(abc.ABC):
     """An LRS that statements are sent to."""
 
     @abc.abstractmethod
-    def send(self, statements: list[bytes]) -> None:
-        """Store a batch of statements, each the exact bytes of one JSON object.
+    def send(self, statements: Sequence[Statement]) -> None:
+        """Store a batch of statements.
 
-        Returns when the LRS has every one of them. Raises Rejected when it refused the batch (the caller halves it to
-        find the one at fault), Retryable when the outcome is unknown, ConfigError when nothing will pass as it is.
+        Returns when the LRS has every one of them. Raises TooLarge when the batch has too many bytes, Rejected when it
+        was refused (the caller halves it to find the one at fault), Retryable when the outcome is unknown, ConfigError
+        when nothing will pass as it is.
         """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredPage:
+    """Statements as an LRS shows them; ``through`` is the time up to which it promises to show all it has stored."""
+
+    statements: tuple[Mapping[str, Any], ...]
+    through: dt.datetime | None
+
+
+class StatementArchive(abc.ABC):
+    """An LRS that shows what it has."""
+
+    @abc.abstractmethod
+    def stored(self, since: dt.datetime | None) -> Iterator[StoredPage]:
+        """All statements that were stored there after ``since``, oldest first; voided ones are not among them."""
+
+    @abc.abstractmethod
+    def find(self, statement_id: str, *, voided: bool = False) -> Mapping[str, Any] | None:
+        """One statement, or None where it has none under that id; ``voided`` asks among the voided ones."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an examination tried: does it work, and what was found, or what to do about it, in words."""
+
+    works: bool
+    words: str
+
+
+class Examinable(abc.ABC):
+    """A system that can be examined in more depth than a check does."""
+
+    @abc.abstractmethod
+    def examine(self, *, write: bool) -> Iterator[Finding]:
+        """Try, one by one, what can be wrong; with ``write`` also by storing something there and taking it back."""
 
 
 CAPABILITIES: Mapping[str, type] = {
@@ -281,6 +346,8 @@ CAPABILITIES: Mapping[str, type] = {
     "write-back": WriteBack,
     "roster": Roster,
     "statements": StatementSink,
+    "archive": StatementArchive,
+    "examination": Examinable,
 }
 
 

@@ -4,6 +4,7 @@ ConnectorError
 ├── ConfigError        stop the connection, tell the admin
 ├── Retryable          try again, not before ``retry_after`` seconds
 ├── Rejected           this item will never be accepted: dead-letter it, go on with the next
+│   └── TooLarge       it has too many bytes for one request: send less at once
 ├── Unsupported        the system can't do that: say so, go on
 ├── SignatureInvalid   the request was not sent by the system that it names: 401, nothing stored
 └── UnexpectedPayload  the system answered or sent what its contract does not allow: quarantine
@@ -34,6 +35,10 @@ class Retryable(ConnectorError):
 
 class Rejected(ConnectorError):
     """The system understood and refused this item."""
+
+
+class TooLarge(Rejected):
+    """The request has more bytes than the system takes at once."""
 
 
 class Unsupported(ConnectorError):

@@ -30,6 +30,13 @@ class How(StrEnum):
     INLINE = "inline"
     LINK = "link"
     LTI = "lti"
+    XAPI = "xapi"
+    CMI5 = "cmi5"
+
+    @property
+    def reports(self) -> bool:
+        """Does the content itself send statements, with a token of its launch?"""
+        return self in (How.XAPI, How.CMI5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +45,8 @@ class Opening:
 
     ``text`` is the support document of an inline asset. ``url`` is the address of a link, or the target_link_uri of
     an LTI resource link (empty: the tool's own default). ``tool`` names the connection of the LTI tool; a connector
-    whose own connection is the tool leaves it empty. ``custom`` are LTI custom parameters.
+    whose own connection is the tool leaves it empty. ``custom`` are LTI custom parameters; of a cmi5 AU, what its
+    course structure says of it, by the names of :meth:`cmi5`.
     """
 
     how: How
@@ -58,6 +66,20 @@ class Opening:
     @classmethod
     def lti(cls, *, tool: str = "", url: str = "", custom: Mapping[str, str] | None = None) -> Self:
         return cls(How.LTI, url=url, tool=tool, custom=dict(custom or {}))
+
+    @classmethod
+    def xapi(cls, url: str) -> Self:
+        """Content that reports by itself, launched with endpoint, auth, actor, activity_id and registration."""
+        return cls(How.XAPI, url=url)
+
+    @classmethod
+    def cmi5(cls, url: str, *, publisher_id: str, **structure: str) -> Self:
+        """A cmi5 assignable unit (AU). ``publisher_id`` is its id in the course structure.
+
+        ``structure`` is what that says of it beside (cmi5 section 13.1.4), where it does: ``move_on``,
+        ``mastery_score``, ``launch_parameters``, ``entitlement_key``, ``launch_method``.
+        """
+        return cls(How.CMI5, url=url, custom={"publisher_id": publisher_id, **structure})
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in dataclasses.asdict(self).items() if value}

@@ -41,3 +41,13 @@ def statement_id(launch: uuid.UUID, verb: str, occurrence: str = "") -> uuid.UUI
 def asset_id(connection: str, external_id: str) -> uuid.UUID:
     """An asset of a catalogue."""
     return _make("asset/1", connection, external_id)
+
+
+def correction_id(statement: uuid.UUID, content: object) -> uuid.UUID:
+    """The statement with this content (JSON values) that is said in place of another one."""
+    return _make("correction/1", str(statement), json.dumps(content, ensure_ascii=False, sort_keys=True))
+
+
+def voiding_id(statement: uuid.UUID) -> uuid.UUID:
+    """The statement by which the bridge voids another one of its own."""
+    return _make("voiding/1", str(statement))

@@ -6,10 +6,9 @@ import dataclasses
 import datetime as dt
 import functools
 import hashlib
-import hmac
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jwt
@@ -25,15 +24,20 @@ from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.store.insert import insert_once
 
-SCOPES = (
-    "events:write",
-    "prompts:read",
-    "assets:read",
-    "reports:read",
-    "statements:read",
-    "statements:write",
-    "all",
-)
+#: What a credential can be good for, with its meaning; names with a slash are xAPI's own (xAPI-Communication 4.2).
+SCOPES: Mapping[str, str] = {
+    "events:write": "send events of business systems",
+    "prompts:read": "read decisions, and what came of an event",
+    "assets:read": "read the catalogue",
+    "reports:read": "read reports",
+    "statements/read": "read every statement",
+    "statements/read/mine": "read the statements that it sent itself",
+    "statements/write": "send statements, and void those that it sent itself",
+    "state": "read and write state documents",
+    "profile": "read and write activity and agent profiles",
+    "all/read": "read everything at the LRS",
+    "all": "everything, also void what others sent",
+}
 #: A business app's assertion lives at most this long, in seconds.
 ASSERTION_LIFE = 600
 _LEEWAY = 60
@@ -65,18 +69,6 @@ class SignedIn:
     #: Origins, apart by blanks, of the pages that may show this session's pages in a frame.
     framed_by: str
     must_change: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Caller:
-    """The program behind a credential."""
-
-    key: str
-    scopes: frozenset[str]
-    connection_id: int | None
-
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes or "all" in self.scopes
 
 
 def token_hash(token: str) -> bytes:
@@ -303,16 +295,6 @@ def revoke_credential(runtime: Runtime, key: str) -> None:
             raise NotFound(f"there is no credential '{key}'")
         row.revoked_at = row.revoked_at or now()
         db.add(tables.Audit(actor="cli", action="credential.revoke", subject=key))
-
-
-def check_credential(runtime: Runtime, key: str, secret: str) -> Caller | None:
-    """The program that holds this key and secret, or None."""
-    with runtime.db.read() as db:
-        row = db.get(tables.Credential, key)
-    expected = row.secret_hash if row and row.revoked_at is None else bytes(32)
-    if not hmac.compare_digest(expected, token_hash(secret)) or row is None:
-        return None
-    return Caller(key=row.key, scopes=frozenset(row.scopes), connection_id=row.connection_id)
 
 
 def handoff(runtime: Runtime, person_id: int, prompt_id: str, *, page: str = "") -> str:

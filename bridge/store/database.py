@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import time
@@ -18,10 +19,10 @@ from sqlalchemy.orm import Session
 PING_AFTER = 5.0
 
 
-def _prepare_sqlite(raw: Any, _record: Any) -> None:
+def _prepare_sqlite(raw: Any, _record: Any, *, synchronous: str) -> None:
     raw.isolation_level = None  # the driver's own BEGIN is deferred and comes too late: see _begin_sqlite
     cursor = raw.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=30000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -31,6 +32,16 @@ def _begin_sqlite(connection: SqlConnection) -> None:
     # lock at the start makes it wait instead.
     write = connection.get_execution_options().get("flowbridge_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _send_arrays_in_binary(engine: Engine) -> None:
+    """As text each item would be looked through for what is to be escaped, which takes longer than to insert it."""
+    from psycopg.types.array import ListBinaryDumper  # here, because SQLite needs none of the driver
+
+    def prepare(raw: Any, _record: Any) -> None:
+        raw.adapters.register_dumper(list, ListBinaryDumper)
+
+    event.listen(engine, "connect", prepare)
 
 
 def _check_before_use(engine: Engine) -> None:
@@ -66,6 +77,7 @@ class _Engines(NamedTuple):
     plain: Engine
     glance: Engine
     write: Engine
+    relaxed: Engine
 
 
 class Database:
@@ -86,7 +98,8 @@ class Database:
         if self._made is None or self._pid != os.getpid():
             engine = self._make()
             glance = engine if self.is_sqlite else self._make_glance()
-            self._made = _Engines(engine, glance, engine.execution_options(flowbridge_write=True))
+            relaxed = self._make(relaxed=True).execution_options(flowbridge_write=True)
+            self._made = _Engines(engine, glance, engine.execution_options(flowbridge_write=True), relaxed)
             self._pid = os.getpid()
         return self._made
 
@@ -130,20 +143,31 @@ class Database:
         with self._engines.write.begin() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def relax(self) -> Iterator[SqlConnection]:
+        """A write transaction that does not wait for the disk: a crash of the machine may lose it, in whole.
+
+        For what is found again and done again then, without harm.
+        """
+        with self._engines.relaxed.begin() as connection:
+            yield connection
+
     def close(self) -> None:
         if self._made is not None:
-            self._made.plain.dispose()
-            self._made.glance.dispose()
+            for engine in self._made:
+                engine.dispose()
             self._made = None
 
-    def _make(self) -> Engine:
+    def _make(self, *, relaxed: bool = False) -> Engine:
         if not self.is_sqlite:
             # As many are kept as are in use at once under load: what overflows is made anew for each transaction.
-            engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=10)
+            given = {"options": "-c synchronous_commit=off -c jit=off"} if relaxed else {}
+            engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=10, connect_args=given)
+            _send_arrays_in_binary(engine)
             _check_before_use(engine)
             return engine
         engine = create_engine(self.url, hide_parameters=True, connect_args={"check_same_thread": False})
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", functools.partial(_prepare_sqlite, synchronous="NORMAL" if relaxed else "FULL"))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
@@ -161,5 +185,6 @@ class Database:
             pool_size=10,
             max_overflow=0,
         )
+        _send_arrays_in_binary(engine)
         _check_before_use(engine)
         return engine

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import hashlib
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -17,35 +15,44 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bridge import registry
-from bridge.connect import StatementSink
+from bridge.connect import Attached, StatementSink
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.store import now, tables
+from bridge.store.insert import insert_new
 from bridge.store.occasion import AnyLaunch
-from bridge.xapi import statements
+from bridge.xapi import destination, statements
+from bridge.xapi.index import Json, columns, identifier, key, mention, mentions, moment
 from bridge.xapi.validation import InvalidStatement, loads
 
-Json = dict[str, Any]
+__all__ = [
+    "Bridge",
+    "Entry",
+    "Json",
+    "Sink",
+    "add",
+    "add_received",
+    "enqueue",
+    "identifier",
+    "insert",
+    "instant",
+    "is_sink",
+    "key",
+    "mention",
+    "moment",
+    "own_authority",
+    "report",
+    "sinks",
+]
 
-_IDENTIFIERS = ("account", "mbox", "mbox_sha1sum", "openid")
-_LONGEST_KEY = 500
 _MICROSECOND = dt.timedelta(microseconds=1)
 
-_BY_DIALECT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_INSERT = {
-    name: insert_into(tables.Statement)
-    .on_conflict_do_nothing(index_elements=[tables.Statement.id])
-    .returning(tables.Statement.id, tables.Statement.seq)
-    for name, insert_into in _BY_DIALECT.items()
-}
-_ENQUEUE = {name: insert_into(tables.Outbox).on_conflict_do_nothing() for name, insert_into in _BY_DIALECT.items()}
-_ENABLED = select(tables.Connection.id, tables.Connection.config, tables.Connection.connector).where(
-    tables.Connection.enabled
-)
+_ENABLED = select(
+    tables.Connection.id, tables.Connection.config, tables.Connection.options, tables.Connection.connector
+).where(tables.Connection.enabled)
 
 
 class Bridge(Protocol):
@@ -62,13 +69,18 @@ class Sink(NamedTuple):
 
     id: int
     config: Mapping[str, Any]
+    settings: destination.Settings = destination.DEFAULT
 
 
 class Entry(NamedTuple):
-    """A statement on its way into the ledger: its bytes, and what they say."""
+    """A statement on its way into the ledger: its bytes, what they say, and the attachments that came with it.
+
+    The bytes are those of one JSON object, without blanks around it, with an ``id`` in it.
+    """
 
     payload: bytes
     statement: Json
+    attachments: tuple[Attached, ...] = ()
 
 
 def report(
@@ -87,57 +99,114 @@ def report(
     _add(db, entry, issuer=issuer, launch_id=launch.id, outcome_id=outcome.id if outcome else None)
 
 
-def add(session: Session, payload: bytes, *, issuer: str) -> bool:
+def add(session: Session, payload: bytes, *, issuer: str, launch_id: uuid.UUID | None = None) -> bool:
     """Add one of the bridge's own statements and queue it for every LRS; False, and no change, where its id is known.
 
     ``payload`` has an id and a timestamp of its own. ``issuer`` names the bridge as its authority.
     """
-    return _add(session.connection(), Entry(payload, _object(payload)), issuer=issuer)
+    return _add(session.connection(), Entry(payload, _object(payload)), issuer=issuer, launch_id=launch_id)
 
 
-def _add(db: SqlConnection, entry: Entry, *, issuer: str, **reported: uuid.UUID | None) -> bool:
+def _add(db: SqlConnection, entry: Entry, *, issuer: str, **reported: Any) -> bool:
     added = insert(db, [entry], stored=now(), authority=own_authority(issuer), **reported)
     if added:
-        enqueue(db, added.values(), sinks(db))
+        _queue(db, added, [entry], sinks(db), own=True)
     return bool(added)
 
 
-def add_received(session: Session, entries: Sequence[Entry], *, authority: str, issuer: str) -> dict[uuid.UUID, int]:
+def add_received(
+    session: Session, entries: Sequence[Entry], *, authority: str, issuer: str, version: str = "1.0.0"
+) -> dict[uuid.UUID, int]:
     """Add statements that somebody else sent, and queue them for every LRS but this bridge's own.
 
     Returns the ledger's number of each one that is new, by id; those whose id was known are left out, and the caller
-    compares them. Each entry's statement has an id; the bytes need not.
+    compares them, and connects the new ones with what they refer to (``bridge.xapi.references``).
     """
     db = session.connection()
-    added = insert(db, entries, stored=now(), authority=authority)
-    elsewhere = [sink for sink in sinks(db) if not _is_here(sink, issuer)]
-    enqueue(db, added.values(), elsewhere)
+    added = insert(db, entries, stored=now(), authority=authority, version=version)
+    if added:
+        elsewhere = [sink for sink in sinks(db) if not _is_here(sink, issuer)]
+        _queue(db, added, entries, elsewhere, own=False)
     return added
 
 
-def insert(db: SqlConnection, entries: Sequence[Entry], *, stored: dt.datetime, **same: Any) -> dict[uuid.UUID, int]:
-    """Insert statements whose id is not known yet; returns their numbers by id. ``same`` are columns of all of them."""
+def insert(
+    db: SqlConnection,
+    entries: Sequence[Entry],
+    *,
+    stored: dt.datetime,
+    authority: str,
+    version: str = "1.0.0",
+    **same: Any,
+) -> dict[uuid.UUID, int]:
+    """Insert statements whose id is not known yet; returns their numbers by id. ``same`` are columns of all of them.
+
+    One without a ``timestamp`` is given the time when it was stored (xAPI-Data 2.4.7).
+    """
+    shared = {"authority": authority, "version": version, **same}
+    # A microsecond apart, so that the order by ``stored`` is the order of the batch, whichever row went in first.
+    placed = [(entry, stored + _MICROSECOND * place) for place, entry in enumerate(entries)]
     rows = [
-        # A microsecond apart, so that the order by ``stored`` is the order of the batch, whichever row went in first.
-        {**columns(entry.statement, stored), **same, "payload": entry.payload, "stored": stored + _MICROSECOND * place}
-        for place, entry in enumerate(entries)
+        {**columns(entry.statement, at), **shared, "payload": _timed(entry, at), "stored": at} for entry, at in placed
     ]
     rows.sort(key=lambda row: row["id"])  # two batches with the same ids wait for each other, and never in a circle
-    # For a list SQLAlchemy puts the INSERT together anew each time.
-    added = db.execute(_INSERT[db.dialect.name], rows[0] if len(rows) == 1 else rows)
-    return {row.id: row.seq for row in added}
+    row = tables.Statement
+    added = {one.id: one.seq for one in insert_new(db, row, rows, row.id, row.seq)}
+    new = [(added[of], entry, at) for entry, at in placed if (of := uuid.UUID(entry.statement["id"])) in added]
+    _mention(db, new)
+    _attach(db, new)
+    return added
+
+
+def _timed(entry: Entry, stored: dt.datetime) -> bytes:
+    if "timestamp" in entry.statement:
+        return entry.payload
+    return b'{"timestamp":"%s",%s' % (instant(stored).encode(), entry.payload[1:])
+
+
+def _mention(db: SqlConnection, new: Sequence[tuple[int, Entry, dt.datetime]]) -> None:
+    rows = [
+        {"mention": number, "stored": at, "statement_seq": seq}
+        for seq, entry, at in new
+        for number in mentions(entry.statement)
+    ]
+    if rows:
+        insert_new(db, tables.StatementMention, rows)
+
+
+def _attach(db: SqlConnection, new: Sequence[tuple[int, Entry, dt.datetime]]) -> None:
+    """Keep the attachments that came, each content once."""
+    links = [{"statement_seq": seq, "sha2": one.sha2} for seq, entry, _ in new for one in entry.attachments]
+    if not links:
+        return
+    contents = {one.sha2: one.content for _, entry, _ in new for one in entry.attachments}
+    # In one order, so that two requests with the same attachments wait for each other and never in a circle.
+    kept = [{"sha2": of, "content": contents[of], "created_at": new[0][2]} for of in sorted(contents)]
+    insert_new(db, tables.Attachment, kept)
+    insert_new(db, tables.StatementAttachment, links)
+
+
+def _queue(
+    db: SqlConnection, added: Mapping[uuid.UUID, int], entries: Sequence[Entry], to: Sequence[Sink], *, own: bool
+) -> None:
+    """Queue what is new for the destinations that want it."""
+    enqueue(db, added.values(), [sink for sink in to if not sink.settings.filters])
+    for sink in (sink for sink in to if sink.settings.filters):
+        wanted = [entry.statement["id"] for entry in entries if sink.settings.wants(entry.statement, own=own)]
+        enqueue(db, [added[of] for of in map(uuid.UUID, wanted) if of in added], [sink])
 
 
 def enqueue(db: SqlConnection, numbers: Iterable[int], to: Iterable[Sink]) -> None:
     """Queue statements, by their numbers in the ledger, for destinations; what is queued already stays as it is."""
     rows = [{"statement_seq": number, "connection_id": sink.id} for sink in to for number in numbers]
     if rows:
-        db.execute(_ENQUEUE[db.dialect.name], rows)
+        insert_new(db, tables.Outbox, rows)
 
 
 def sinks(db: SqlConnection) -> list[Sink]:
     """The enabled connections that take statements."""
-    return [Sink(row.id, row.config) for row in db.execute(_ENABLED) if is_sink(row.connector)]
+    enabled = (row for row in db.execute(_ENABLED) if is_sink(row.connector))
+    return [Sink(row.id, row.config, destination.settings(row.options)) for row in enabled]
 
 
 def is_sink(connector: str) -> bool:
@@ -158,63 +227,9 @@ def _is_here(sink: Sink, issuer: str) -> bool:
     return any(isinstance(value, str) and f"{value}/".startswith(f"{here}/") for value in sink.config.values())
 
 
-def columns(statement: Json, stored: dt.datetime) -> Json:
-    """The columns by which a statement is found; ``stored`` stands in where it has no timestamp (xAPI-Data 2.4.7)."""
-    registration = statement.get("context", {}).get("registration")
-    return {
-        "id": uuid.UUID(statement["id"]),
-        "timestamp": moment(statement["timestamp"]) if "timestamp" in statement else stored,
-        "actor": key(identifier(statement["actor"])),
-        "verb": key(statement["verb"]["id"]),
-        "object_id": key(_object_id(statement["object"])),
-        "registration": uuid.UUID(registration) if registration else None,
-    }
-
-
-def _object_id(target: Json) -> str:
-    """What the object is found by: an IRI, an actor's identifier, or a statement's id; nothing for a SubStatement."""
-    kind = target.get("objectType", "Activity")
-    if kind in ("Agent", "Group"):
-        return identifier(target)
-    if kind == "SubStatement":
-        return ""
-    return str(target["id"]) if kind == "Activity" else str(uuid.UUID(target["id"]))
-
-
-def identifier(actor: Json) -> str:
-    """The canonical form of an actor's inverse functional identifier: JSON of that one property; "" without one.
-
-    Also what the ``agent`` parameter of a query holds (xAPI-Communication 2.1.3).
-    """
-    for name in _IDENTIFIERS:
-        if name in actor:
-            return json.dumps({name: _canonical(name, actor[name])}, sort_keys=True, separators=(",", ":"))
-    return ""
-
-
-def _canonical(name: str, value: Any) -> Any:
-    if name == "mbox_sha1sum":
-        return value.lower()
-    if name == "mbox":  # the domain is case-insensitive, the local part is not (RFC 5321 2.4)
-        local, _, domain = value.rpartition("@")
-        return f"{local}@{domain.lower()}"
-    return value
-
-
-def key(text: str) -> str:
-    """``text`` as an indexed column holds it: what is too long for an index entry ends in its hash."""
-    if len(text.encode()) <= _LONGEST_KEY:
-        return text
-    return f"{text[:100]}#{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def moment(text: str) -> dt.datetime:
-    """An ISO 8601 time that passed validation, as a point in time; without a zone it is taken as UTC."""
-    at = dt.datetime.fromisoformat(text)
-    try:
-        return at.astimezone(dt.UTC) if at.tzinfo else at.replace(tzinfo=dt.UTC)
-    except OverflowError:
-        raise InvalidStatement("timestamp", "lies beyond the years 1 to 9999 in UTC (xAPI-Data 4.5)") from None
+def instant(at: dt.datetime) -> str:
+    """A time as the LRS writes it: UTC, and microseconds, so that ``since`` finds nothing twice (xAPI-Data 4.5)."""
+    return at.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def own_authority(issuer: str) -> str:

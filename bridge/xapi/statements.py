@@ -18,11 +18,14 @@ from bridge.domain import ids
 from bridge.domain.assets import AssetKind, How
 from bridge.secrets import Vault
 from bridge.store import tables
-from bridge.store.occasion import AnyAsset, AnyLaunch, AnyPrompt
+from bridge.store.occasion import AnyAsset, AnyLaunch, AnyPerson, AnyPrompt
 from bridge.xapi import profile
 from bridge.xapi.validation.formats import is_language
 
 Json = dict[str, Any]
+
+#: What came of a launch follows it, even where a tool's clock is behind: readers order statements by their timestamps.
+_AT_ONCE = dt.timedelta(milliseconds=1)
 
 
 def for_launch(
@@ -44,13 +47,18 @@ def for_launch(
     kind = profile.ACTIVITY_TYPES[AssetKind(asset.kind)]
     return {
         "id": str(outcome.id if outcome else ids.statement_id(launch.id, verb)),
-        "actor": {"objectType": "Agent", "account": {"name": launch.person.key, "homePage": issuer}},
+        "actor": actor(launch.person, issuer),
         "verb": {"id": profile.VERBS[verb]},
         "object": _activity(activity_id(asset, issuer), kind, asset.title, _language(asset)),
         **({"result": _result(launch, outcome)} if outcome else {}),
         "context": _context(launch, issuer, vault),
-        "timestamp": _timestamp(at),
+        "timestamp": _timestamp(at if verb == "launched" else max(at, launch.started_at + _AT_ONCE)),
     }
+
+
+def actor(person: AnyPerson, issuer: str) -> Json:
+    """The agent that a person is in the bridge's statements, and for content that is launched for them."""
+    return {"objectType": "Agent", "account": {"name": person.key, "homePage": issuer}}
 
 
 def _timestamp(at: dt.datetime) -> str:
@@ -95,6 +103,16 @@ def _result(launch: AnyLaunch, outcome: tables.Outcome) -> Json:
 
 
 def _context(launch: AnyLaunch, issuer: str, vault: Vault) -> Json:
+    context = business_context(launch, issuer, vault)
+    category = [_activity(profile.VERSION, profile.PROFILE_TYPE)]
+    return {**context, "contextActivities": {"category": category, **context["contextActivities"]}}
+
+
+def business_context(launch: AnyLaunch, issuer: str, vault: Vault) -> Json:
+    """The context of every statement about a launch, also of those that launched content sends.
+
+    Only the bridge's own name its profile besides: who does must follow it (xAPI Profiles 1.0, part two, 5.0).
+    """
     system, catalogue = launch.prompt.event.connection.name, launch.asset.connection.name
     type_ = launch.prompt.event.type
     record_type = type_.rpartition(".")[0] or type_  # "sale.opportunity.won" is about a sale.opportunity
@@ -104,10 +122,7 @@ def _context(launch: AnyLaunch, issuer: str, vault: Vault) -> Json:
     ]
     context: Json = {
         "registration": str(launch.id),
-        "contextActivities": {
-            "category": [_activity(profile.VERSION, profile.PROFILE_TYPE)],
-            "grouping": grouping,
-        },
+        "contextActivities": {"grouping": grouping},
         "platform": system,
     }
     if (language := _language(launch.asset)) != "und":

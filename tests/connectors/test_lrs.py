@@ -13,8 +13,17 @@ import pytest
 import requests
 from pydantic import ValidationError
 
-from bridge.connect import ConfigError, EgressRefused, Http, Rejected, Retryable, UnexpectedPayload
-from bridge.connect.testing import SIGN_IN_PAGE, Answer, StatementSinkContract, everything, sent, system_played_by
+from bridge.connect import ConfigError, Http, Rejected, Retryable, Statement, TooLarge, UnexpectedPayload
+from bridge.connect.testing import (
+    SIGN_IN_PAGE,
+    Answer,
+    ExaminableContract,
+    StatementArchiveContract,
+    StatementSinkContract,
+    everything,
+    sent,
+    system_played_by,
+)
 from connectors.lrs import Lrs, LrsConfig
 
 CONFIG = {"endpoint": "https://lrs.example/xapi", "key": "bridge", "secret": "Sjøkreps-57-secret"}
@@ -50,11 +59,11 @@ def lrs(**changes: Any) -> Lrs:
     return Lrs(settings, Http(system="xAPI LRS", pause=lambda seconds: None))
 
 
-def raw(statement: Mapping[str, Any]) -> bytes:
-    return json.dumps(statement).encode()
+def raw(statement: Mapping[str, Any]) -> Statement:
+    return Statement(statement["id"], json.dumps(statement).encode())
 
 
-class TestLrs(StatementSinkContract):
+class TestLrs(StatementSinkContract, StatementArchiveContract, ExaminableContract):
     connector_class = Lrs
     config: ClassVar[Mapping[str, Any]] = CONFIG
     answers = (ABOUT, NOTHING)
@@ -74,7 +83,7 @@ def test_each_form_of_the_endpoint_is_understood(tail: str) -> None:
     with system_played_by([Answer("POST", json=[ID])]) as calls:
         lrs(endpoint=f"https://lrs.example/xapi{tail}").send([raw(STATEMENT)])
     assert calls[0].url == "https://lrs.example/xapi/statements"
-    assert calls[0].body == b"[" + raw(STATEMENT) + b"]"
+    assert calls[0].body == b"[" + raw(STATEMENT).payload + b"]"
     assert calls[0].headers["X-Experience-API-Version"] == "1.0.3"
 
 
@@ -140,6 +149,24 @@ def test_what_the_lrs_says_of_a_refusal_is_kept(status: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "text", "too_large"),
+    [
+        (413, "", True),
+        (400, "Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE.", True),
+        (400, "Maximum request length exceeded.", True),
+        (400, "PayloadTooLargeError: request entity too large", True),
+        (400, "result.score.scaled: 7 is too large", False),
+        (422, "Request body exceeded something", False),
+        (409, "request entity too large", False),
+    ],
+)
+def test_too_many_bytes_are_told_apart(status: int, text: str, too_large: bool) -> None:
+    with system_played_by(everything(status, text=text)), pytest.raises(Rejected) as caught:
+        lrs().send([raw(STATEMENT), raw({**STATEMENT, "id": "1b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"})])
+    assert isinstance(caught.value, TooLarge) == too_large
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         Answer("POST", status=404),
@@ -163,7 +190,7 @@ def conflict(kept: Mapping[str, Any] | None, *, parameter: str = "statementId", 
     def answer(request: requests.PreparedRequest) -> Answer:
         if request.method == "POST":
             return Answer(status=409, text="conflict")
-        if kept is not None and sent(request) == {parameter: ID}:
+        if kept is not None and sent(request).get(parameter) == ID:
             return Answer(json=kept)
         return Answer(status=status)
 
@@ -184,6 +211,21 @@ def test_the_order_of_members_and_attachments_makes_no_conflict() -> None:
 
     with system_played_by(conflict(made(-1))):
         lrs().send([raw(made(1))])
+
+
+@pytest.mark.parametrize(("kept", "same"), [(12345678901234567000, True), (12345678901234570000, False), (5, False)])
+def test_a_number_may_be_kept_as_a_binary64(kept: int, same: bool) -> None:
+    """Learning Locker is JavaScript: it rounds."""
+
+    def made(number: int) -> dict[str, Any]:
+        return {**STATEMENT, "context": {"extensions": {"https://x.example/n": number}}}
+
+    with system_played_by(conflict(made(kept))):
+        if same:
+            lrs().send([raw(made(12345678901234567890))])
+            return
+        with pytest.raises(Rejected, match="another one"):
+            lrs().send([raw(made(12345678901234567890))])
 
 
 @pytest.mark.parametrize(
@@ -249,23 +291,16 @@ def test_a_check_at_a_wrong_address_says_what_an_endpoint_is() -> None:
         lrs().check()
 
 
-def test_statements_are_read_along_more() -> None:
-    """`more` is relative to the server's root, not to the endpoint."""
-    first = Answer(
-        path="/xapi/statements", sends={"verb": "v"}, json={"statements": [{"id": "1"}], "more": "/more?c=2"}
-    )
-    second = Answer(path="/more", sends={"c": "2"}, json={"statements": [{"id": "2"}, {"id": "3"}], "more": ""})
-    with system_played_by([first, second]) as calls:
-        assert [statement["id"] for statement in lrs().statements(verb="v")] == ["1", "2", "3"]
-    assert calls[1].url == "https://lrs.example/more?c=2"
+def test_a_single_statement_in_a_list_is_understood() -> None:
+    """Ralph answers so to `statementId`, and with an empty list where it has none."""
+    with system_played_by([Answer(json={"statements": [KEPT]})]):
+        assert lrs().find(ID.upper()) == KEPT
+    for nothing in ([], [{**KEPT, "id": "1b9f7f6e-3a52-5d0e-9a39-6f0f6a3c1d11"}]):
+        with system_played_by([Answer(json={"statements": nothing})]):
+            assert lrs().find(ID) is None
 
 
-def test_more_leads_to_no_other_server() -> None:
-    answer = Answer(json={"statements": [], "more": "https://evil.example/steal"})
-    with system_played_by([answer]), pytest.raises(EgressRefused):
-        list(lrs().statements())
-
-
-def test_more_that_goes_in_circles_ends() -> None:
-    with system_played_by([Answer(json={"statements": [{"id": "1"}], "more": "/xapi/statements?c=1"})]) as calls:
-        assert len(list(lrs().statements())) == len(calls) == 2
+@pytest.mark.parametrize("page", [{"statements": [1]}, {"statements": {}}, {"more": ""}, []])
+def test_a_page_that_is_none_is_no_end(page: Any) -> None:
+    with system_played_by([Answer(json=page)]), pytest.raises(ConfigError):
+        list(lrs().stored(None))

@@ -7,7 +7,7 @@ import html
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,7 +43,9 @@ from bridge.connect import (
     Recipient,
     Rejected,
     Roster,
+    Statement,
     StatementSink,
+    TooLarge,
     Trigger,
     UnexpectedPayload,
     Unsupported,
@@ -177,10 +179,14 @@ class Example(Connector[ExampleConfig], CatalogSource, Channel, Trigger, Poll, W
         path = f"/completions/{outcome.asset_external_id}/{outcome.account_id}"
         return Receipt(self.api.read(_ROW, "PUT", path, json={"done": outcome.completed}).id)
 
-    def send(self, statements: list[bytes]) -> None:
+    def send(self, statements: Sequence[Statement]) -> None:
+        if any(statement.attachments for statement in statements):
+            raise Rejected("Example takes no attachments")
         headers = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
-        body = b"[" + b",".join(statements) + b"]"
-        response = self.api.request("POST", "/statements", data=body, headers=headers, ok=(404, 405, 409))
+        body = b"[" + b",".join(statement.payload for statement in statements) + b"]"
+        response = self.api.request("POST", "/statements", data=body, headers=headers, ok=(404, 405, 409, 413))
+        if response.status_code == 413:
+            raise TooLarge("Example answered 413 to POST: that is too much at once")
         if response.status_code in (404, 405):
             raise ConfigError(f"Example answered {response.status_code} to POST: there are no statements")
         if response.status_code == 409:
@@ -188,8 +194,8 @@ class Example(Connector[ExampleConfig], CatalogSource, Channel, Trigger, Poll, W
         elif response.status_code == 200 and not response.text.startswith("["):
             raise ConfigError("Example answered POST with no list of ids")
 
-    def compare(self, statements: list[bytes]) -> None:
-        given = json.loads(statements[0])
+    def compare(self, statements: Sequence[Statement]) -> None:
+        given = json.loads(statements[0].payload)
         kept = self.api.json("GET", "/statements", params={"statementId": given["id"]}) if len(statements) == 1 else {}
         if any(kept.get(name) != value for name, value in given.items()):
             raise Rejected("Example holds another statement under that id")
@@ -241,6 +247,7 @@ class TestExample(
     markup = True
     outcome = an_outcome(asset_external_id="1", account_id="2")
     written: ClassVar = {"done": True}
+    takes_attachments = False
 
     @pytest.fixture(autouse=True)
     def _registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +372,7 @@ class Silent(Example):
     def verify(self, request: InboundRequest) -> None:
         return None
 
-    def send(self, statements: list[bytes]) -> None:
+    def send(self, statements: Sequence[Statement]) -> None:
         return None
 
 
@@ -382,8 +389,8 @@ class Rude(Example):
     def parse(self, request: InboundRequest) -> list[BusinessEvent]:
         return [self.event(_Deal(**json.loads(request.body)))]
 
-    def send(self, statements: list[bytes]) -> None:
-        self.api.request("POST", "/statements", json=[json.loads(one) for one in statements], ok=(409,))
+    def send(self, statements: Sequence[Statement]) -> None:
+        self.api.request("POST", "/statements", json=[json.loads(one.payload) for one in statements], ok=(409,))
 
 
 class Patient(Example):

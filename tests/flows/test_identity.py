@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import select, text
 
 from bridge.connect import SignatureInvalid
-from bridge.flows import configure, housekeeping, identity
+from bridge.flows import callers, configure, housekeeping, identity
 from bridge.flows.errors import Invalid, NotFound, Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
@@ -264,20 +264,20 @@ def test_of_twenty_uses_at_once_exactly_one_wins(each_runtime: Runtime, tmp_path
 
 
 def test_a_credential_has_its_scopes_until_it_is_revoked(bridge: Runtime) -> None:
-    key, secret = identity.create_credential(bridge, "the LRS", ["statements:read", "statements:read"])
-    caller = identity.check_credential(bridge, key, secret)
+    key, secret = identity.create_credential(bridge, "the LRS", ["statements/read", "statements/read"])
+    caller = callers.by_secret(bridge, key, secret)
     assert caller is not None
-    assert (caller.may("statements:read"), caller.may("statements:write"), caller.connection_id) == (True, False, None)
-    assert identity.check_credential(bridge, key, secret + "x") is None
-    assert identity.check_credential(bridge, "fb_nobody", secret) is None
+    assert (caller.may("statements/read"), caller.may("statements/write"), caller.connection_id) == (True, False, None)
+    assert callers.by_secret(bridge, key, secret + "x") is None
+    assert callers.by_secret(bridge, "fb_nobody", secret) is None
     identity.revoke_credential(bridge, key)
-    assert identity.check_credential(bridge, key, secret) is None
+    assert callers.by_secret(bridge, key, secret) is None
     with pytest.raises(NotFound):
         identity.revoke_credential(bridge, "fb_nobody")
 
 
 def test_all_is_every_scope(bridge: Runtime) -> None:
-    caller = identity.check_credential(bridge, *identity.create_credential(bridge, "x", ["all"], "desk"))
+    caller = callers.by_secret(bridge, *identity.create_credential(bridge, "x", ["all"], "desk"))
     assert caller is not None
     assert all(caller.may(scope) for scope in identity.SCOPES)
     assert caller.connection_id is not None

@@ -131,24 +131,12 @@ def test_names_of_connections_and_types_make_valid_ids(launch: tables.Launch) ->
     assert grouping[1]["id"] == f"{ISSUER}/activities/record-types/B%C3%BCro%20%2F%20CRM%202/created"
 
 
-def test_the_profile_page_explains_every_iri_of_our_own() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "xapi-profile.md").read_text()
-    own = [value for value in vars(profile).values() if isinstance(value, str) and value.startswith(profile.PROFILE)]
-    assert len(own) > 10
-    assert not [iri for iri in own if f"`{iri}`" not in page]
-
-
-def test_the_profile_document_names_every_concept_once_and_in_its_version() -> None:
-    document = profile.as_jsonld()
-    assert document["id"] == profile.PROFILE
-    concepts = document["concepts"] + document["templates"]
-    ids = [concept["id"] for concept in concepts]
-    assert len(ids) == len(set(ids))
-    assert {concept["inScheme"] for concept in concepts} == {profile.VERSION}
-    assert all(json.loads(concept["inlineSchema"]) for concept in concepts if "inlineSchema" in concept)
-    own = {iri for iri in vars(profile).values() if isinstance(iri, str) and "/extensions/" in iri}
-    own |= {iri for iri in profile.ACTIVITY_TYPES.values() if iri.startswith(profile.PROFILE)}
-    assert own <= set(ids)
+def test_what_came_of_a_launch_is_never_before_it(launch: tables.Launch, outcome: Outcome) -> None:
+    before, after = launch.started_at - dt.timedelta(hours=1), launch.started_at + dt.timedelta(hours=1)
+    for at, stated in ((before, "2026-03-04T05:04:37.891Z"), (after, "2026-03-04T06:04:37.890Z")):
+        told = outcome(launch, "completed", occurred_at=at)
+        made = statements.for_launch(launch, "completed", at=at, issuer=ISSUER, vault=VAULT, outcome=told)
+        assert made["timestamp"] == stated
 
 
 def test_an_outcome_has_the_id_of_its_statement(launch: tables.Launch, outcome: Outcome) -> None:

@@ -34,7 +34,11 @@ from bridge.connect.testing.played import (  # noqa: E402
     system_played_by,
     unreachable,
 )
-from bridge.connect.testing.statements import StatementSinkContract  # noqa: E402
+from bridge.connect.testing.statements import (  # noqa: E402
+    ExaminableContract,
+    StatementArchiveContract,
+    StatementSinkContract,
+)
 from bridge.connect.testing.triggers import TriggerContract  # noqa: E402
 from bridge.connect.testing.walks import CatalogContract, PollContract, RosterContract  # noqa: E402
 from bridge.connect.testing.writes import PROMPT, ChannelContract, WriteBackContract, an_outcome  # noqa: E402
@@ -49,9 +53,11 @@ __all__ = [
     "CatalogContract",
     "ChannelContract",
     "ConnectorContract",
+    "ExaminableContract",
     "Fake",
     "PollContract",
     "RosterContract",
+    "StatementArchiveContract",
     "StatementSinkContract",
     "TriggerContract",
     "WriteBackContract",

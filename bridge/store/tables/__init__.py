@@ -6,9 +6,23 @@ waits for a worker lives in rows with a :class:`Queued` part; the row, not the b
 
 from __future__ import annotations
 
-from bridge.store.tables.access import Credential, SignInSession, UsedToken
+from bridge.store.tables.access import ContentSession, Credential, SignInSession, UsedToken
 from bridge.store.tables.base import Base, Queued
-from bridge.store.tables.evidence import Audit, Outbox, Statement, StatementReceipt
+from bridge.store.tables.evidence import (
+    Attachment,
+    Audit,
+    Destination,
+    Difference,
+    Document,
+    Outbox,
+    OutboxLease,
+    Reconciliation,
+    Statement,
+    StatementAttachment,
+    StatementMention,
+    StatementReceipt,
+    StatementReference,
+)
 from bridge.store.tables.loop import (
     Account,
     Asset,
@@ -48,14 +62,19 @@ __all__ = [
     "AccessToken",
     "Account",
     "Asset",
+    "Attachment",
     "Audit",
     "Base",
     "Checkpoint",
     "Connection",
     "ContentSelection",
+    "ContentSession",
     "ContextMember",
     "Credential",
     "Delivery",
+    "Destination",
+    "Difference",
+    "Document",
     "Event",
     "Launch",
     "LineItem",
@@ -67,17 +86,22 @@ __all__ = [
     "LmsPlacing",
     "LtiHint",
     "Outbox",
+    "OutboxLease",
     "Outcome",
     "Person",
     "Prompt",
     "Queued",
+    "Reconciliation",
     "RegistrationTicket",
     "Rule",
     "Score",
     "SignInSession",
     "SigningKey",
     "Statement",
+    "StatementAttachment",
+    "StatementMention",
     "StatementReceipt",
+    "StatementReference",
     "SyncPage",
     "SyncRun",
     "Ticket",

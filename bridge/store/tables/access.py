@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 
 from sqlalchemy import ForeignKey, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -50,3 +51,22 @@ class UsedToken(Base):
     issuer: Mapped[str] = mapped_column(primary_key=True)
     token: Mapped[str] = mapped_column(primary_key=True)
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
+class ContentSession(Base):
+    """What launched content may do at the LRS: speak for one actor, about one activity, in one registration.
+
+    Content of plain xAPI launches holds the secret from the start; cmi5 content fetches it, once.
+    """
+
+    __tablename__ = "content_session"
+    #: Of the launch, which is the registration too.
+    launch_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("launch.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    fetch_hash: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
+    #: Canonical form of the actor's identifier, and the IRI of the activity, as they were handed to the content.
+    actor: Mapped[str]
+    activity: Mapped[str]
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+    ended_at: Mapped[dt.datetime | None]

@@ -1,0 +1,243 @@
+"""The filters of GET /statements, as queries of the ledger (xAPI-Communication 2.1.3)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import itertools
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self, get_args
+
+from sqlalchemy import ColumnElement, Select, select, tuple_, union
+from sqlalchemy.orm import aliased
+
+from bridge.store import tables
+from bridge.xapi import index, parameters
+from bridge.xapi.index import moment
+from bridge.xapi.lrs.showing import Form
+from bridge.xapi.validation import InvalidStatement, Version
+from bridge.xapi.validation.formats import is_iri, is_iso_8601, is_uuid
+
+#: The most statements that one answer lists; a query without a limit, or with 0, gets as many.
+MOST = 100
+
+_GET = "xAPI-Communication 2.1.3"
+_Rows = Select[*tuple[Any, ...]]
+#: Makes the part of a query that one filter is, given the statement that it looks at.
+_Filter = Callable[[Any], "_Part"]
+#: Made once, because an alias takes longer to make than a page to find. Every way in which a statement can fit is a
+#: query of its own, so all of them can use the same; in one of them a kind of mention never comes twice.
+_ROW, _TARGET = aliased(tables.Statement), aliased(tables.Statement)
+_MENTIONS: Mapping[index.Mentioned, Any] = {
+    kind: aliased(tables.StatementMention) for kind in get_args(index.Mentioned)
+}
+
+
+class _Part(NamedTuple):
+    """A condition on a statement, with the mention that stands for it where there is one."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    mention: Any = None
+
+
+class Readable(NamedTuple):
+    """What a reader may see: everything, or only what has this authority, this actor, this registration."""
+
+    authority: str | None = None
+    actor: str | None = None
+    registration: uuid.UUID | None = None
+
+    def shows(self, row: tables.Statement) -> bool:
+        return all(value is None or getattr(row, name) == value for name, value in self._asdict().items())
+
+
+EVERYTHING = Readable()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """The filters of a list, as they were ``asked`` and in the form of the ledger's columns."""
+
+    asked: Mapping[str, str]
+    agent: str | None = None
+    verb: str | None = None
+    activity: str | None = None
+    registration: uuid.UUID | None = None
+    related_activities: bool = False
+    related_agents: bool = False
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    limit: int = MOST
+    format: Form = Form.EXACT
+    attachments: bool = False
+    ascending: bool = False
+    #: The last statement of the page before: when it was stored, and its number.
+    after: tuple[dt.datetime, int] | None = None
+
+    @classmethod
+    def parse(cls, asked: Mapping[str, str], version: Version) -> Self:
+        """Read query parameters; raises InvalidStatement for one that is wrong or unknown."""
+        if "more" in asked:
+            return cls._resumed(asked["more"], version)
+        return cls(asked=asked, **{name: _parameter(name, value, version) for name, value in asked.items()})
+
+    @classmethod
+    def _resumed(cls, token: str, version: Version) -> Self:
+        try:
+            asked, stored, number = json.loads(base64.urlsafe_b64decode(token))
+            after = moment(stored), int(number) % 2**63
+            return dataclasses.replace(cls.parse(asked, version), after=after)
+        except (ValueError, TypeError, AttributeError):
+            raise InvalidStatement("more", "must be as an answer of this LRS gave it (xAPI-Data 2.5)") from None
+
+    def following(self, last: tables.Statement) -> str:
+        """The token of the page after the one that ended with ``last``; it holds the whole query and never expires."""
+        told = json.dumps([dict(self.asked), last.stored.isoformat(), last.seq], separators=(",", ":"))
+        return base64.urlsafe_b64encode(told.encode()).decode()
+
+    def select(self, readable: Readable = EVERYTHING) -> Select[tables.Statement]:
+        """The rows of one page, and one more where there are more; voided ones are never among them.
+
+        Each way in which a statement can fit is a query of its own, which an index answers in order and which ends
+        after a page; the page is made of theirs.
+        """
+        row = tables.Statement
+        ways = [self._direct(parts, readable) for parts in self._ways()]
+        if any(value is not None for value in (self.agent, self.verb, self.activity, self.registration)):
+            ways += [self._referring(parts, readable) for parts in self._ways()]
+        if len(ways) == 1:
+            return self._ordered(select(row).where(*self._bounds(row, readable)), row)
+        found = union(*(select(way.subquery()) for way in ways)).subquery()
+        return self._ordered(select(row).join(found, found.c.seq == row.seq), row)
+
+    def _direct(self, parts: Sequence[_Filter], readable: Readable) -> _Rows:
+        """Statements that fit by themselves."""
+        chosen, place = _fitting(select(_ROW.seq, _ROW.stored), _ROW, parts)
+        return self._ordered(chosen.where(*self._bounds(_ROW, readable), *self._times(place)), place)
+
+    def _referring(self, parts: Sequence[_Filter], readable: Readable) -> _Rows:
+        """Statements about statements that fit, voided ones too (xAPI-Communication 2.1.3, Filter Conditions)."""
+        row, reference = _ROW, tables.StatementReference
+        # One may refer to several that fit.
+        chosen: _Rows = select(reference.statement_seq.label("seq"), reference.stored).distinct()
+        chosen = chosen.join(row, row.seq == reference.statement_seq).join(_TARGET, _TARGET.seq == reference.target_seq)
+        chosen, place = _fitting(chosen, _TARGET, parts)
+        if place is not _TARGET:
+            # A mention was stored when its statement was: the index leads to it only from there. As a span, because
+            # PostgreSQL takes two equalities for a coincidence, and expects next to nothing.
+            chosen = chosen.where(place.stored.between(_TARGET.stored, _TARGET.stored))
+        return self._ordered(chosen.where(*self._bounds(row, readable), *self._times(reference)), reference)
+
+    def _ways(self) -> Iterator[Sequence[_Filter]]:
+        """Every combination of the ways to fit the filters."""
+        columns = {"verb": self.verb, "registration": self.registration}
+        fixed = [[_column(name, value)] for name, value in columns.items() if value is not None]
+        filters = [*fixed, *(ways for ways in (self._agent_ways(), self._activity_ways()) if ways)]
+        return itertools.product(*filters)
+
+    def _agent_ways(self) -> list[_Filter]:
+        """As actor or object, or as a member of a Group that is; related: as anybody at all."""
+        if self.agent is None:
+            return []
+        ways = [_column("actor", self.agent), _column("object_id", self.agent), _mentioned("member", self.agent)]
+        if self.related_agents:
+            ways += [_column("authority", self.agent), _mentioned("agent", self.agent)]
+        return ways
+
+    def _activity_ways(self) -> list[_Filter]:
+        if self.activity is None:
+            return []
+        ways = [_column("object_id", self.activity)]
+        return [*ways, _mentioned("activity", self.activity)] if self.related_activities else ways
+
+    def _ordered(self, chosen: _Rows, place: Any) -> _Rows:
+        number = place.statement_seq if hasattr(place, "statement_seq") else place.seq
+        order = (column.asc() if self.ascending else column.desc() for column in (place.stored, number))
+        return chosen.order_by(*order).limit(self.limit + 1)
+
+    def _bounds(self, row: Any, readable: Readable) -> list[ColumnElement[bool]]:
+        """What counts of the statement itself, also where it fits because of another one."""
+        conditions = [getattr(row, name) == value for name, value in readable._asdict().items() if value is not None]
+        conditions.append(row.voided_by.is_(None))
+        if self.after is not None:
+            here = tuple_(row.stored, row.seq)
+            conditions.append(here > self.after if self.ascending else here < self.after)
+        return conditions + self._times(row)
+
+    def _times(self, place: Any) -> list[ColumnElement[bool]]:
+        """The span of ``stored``: the index that is used begins and ends there."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.since is not None:
+            conditions.append(place.stored > self.since)
+        if self.until is not None:
+            conditions.append(place.stored <= self.until)
+        if self.after is not None:
+            stored = self.after[0]
+            conditions.append(place.stored >= stored if self.ascending else place.stored <= stored)
+        return conditions
+
+
+def _fitting(chosen: _Rows, row: Any, parts: Sequence[_Filter]) -> tuple[_Rows, Any]:
+    """Where ``row`` fits all parts; and what has its ``stored``, in the order of the index to be used."""
+    place = row
+    for part in (make(row) for make in parts):
+        chosen = chosen.where(*part.conditions)
+        place = part.mention if part.mention is not None else place
+    return chosen, place
+
+
+def _column(name: str, value: object) -> _Filter:
+    return lambda row: _Part((getattr(row, name) == value,))
+
+
+def _mentioned(kind: index.Mentioned, of: str) -> _Filter:
+    number, mention = index.mention(kind, of), _MENTIONS[kind]
+    return lambda row: _Part((mention.mention == number, mention.statement_seq == row.seq), mention)
+
+
+def statement_id(asked: Mapping[str, str]) -> tuple[uuid.UUID, bool] | None:
+    """The one statement that a GET asks for, and whether as a voided one; None where it asks for a list."""
+    named = [name for name in ("statementId", "voidedStatementId") if name in asked]
+    if not named:
+        return None
+    name, strays = named[0], set(asked) - {named[0], "attachments", "format"}
+    if strays:
+        raise InvalidStatement(min(strays), f"can't stand beside {name} ({_GET})")
+    if not is_uuid(asked[name]):
+        raise InvalidStatement(name, f"must be a UUID ({_GET})")
+    return uuid.UUID(asked[name]), name == "voidedStatementId"
+
+
+def _parameter(name: str, value: str, version: Version) -> Any:
+    """One query parameter as a filter of the ledger; raises InvalidStatement."""
+    if name == "agent":
+        return index.key(index.identifier(parameters.agent(value, version)))
+    if name not in _PARAMETERS:
+        raise InvalidStatement(name, f"is not a parameter of this resource ({_GET})")
+    passes, read, rule = _PARAMETERS[name]
+    if not passes(value):
+        raise InvalidStatement(name, f"{rule} ({_GET})")
+    return read(value)
+
+
+_Reader = tuple[Callable[[str], object], Callable[[str], Any], str]
+_IRI: _Reader = (is_iri, index.key, "must be an IRI with a scheme")
+_TIME: _Reader = (is_iso_8601, moment, "must be an ISO 8601 time")
+_FLAG: _Reader = (("true", "false").__contains__, "true".__eq__, "must be true or false")
+#: Of each parameter: the test that its text must pass, what is made of it, and what it must be in words.
+_PARAMETERS: dict[str, _Reader] = {
+    **dict.fromkeys(("verb", "activity"), _IRI),
+    **dict.fromkeys(("since", "until"), _TIME),
+    **dict.fromkeys(("ascending", "attachments", "related_activities", "related_agents"), _FLAG),
+    "registration": (is_uuid, uuid.UUID, "must be a UUID"),
+    "format": (frozenset(Form).__contains__, Form, f"must be one of {', '.join(Form)}"),
+    "limit": (
+        re.compile("[0-9]{1,9}").fullmatch,
+        lambda value: min(int(value) or MOST, MOST),
+        "must be a whole number, 0 or more",
+    ),
+}
