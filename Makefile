@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test live bench threats lint lock docs clean services browser
+.PHONY: help setup demo test live bench chaos threats lint lock docs clean services browser
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,7 @@ demo: $(READY) ## Run the demo: the bridge, a sample business app, an LTI tool a
 
 test: $(READY) services browser lint ## Lint, then run every test, on real systems
 	@$(BIN)/python -m tests.live.systems install
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 live: $(READY) services ## Only what runs on real systems: Kolibri, Tryton, LTI tools, Learning Locker
 	@$(BIN)/python -m tests.live.systems install
@@ -37,6 +37,9 @@ live: $(READY) services ## Only what runs on real systems: Kolibri, Tryton, LTI 
 bench: $(READY) services ## Measure, beside peers and bounds; NAME=lti for one benchmark
 	@$(BIN)/python -m tests.live.systems install
 	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+chaos: $(READY) services ## Break everything while 20,000 statements are forwarded, and count; RUN=rabbitmq for one set-up
+	@$(BIN)/python -m tests.chaos $(RUN)
 
 threats: $(READY) ## Attack both LTI roles of the running app; CASES=file.json for other cases
 	@$(BIN)/python -m tests.threats $(CASES)
@@ -49,6 +52,7 @@ lint: $(READY) ## Format check, lint, types, import rules
 
 docs: $(READY) ## Write the pages that are made from the code
 	@$(BIN)/python -m bridge.connector_docs docs/connectors
+	@$(BIN)/python -m bridge.xapi.profile > docs/xapi-profile.jsonld
 
 services: ## PostgreSQL, RabbitMQ, Redis on their standard local ports, and Node.js
 	@.ci/system services

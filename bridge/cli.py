@@ -17,15 +17,17 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from bridge import __doc__ as about
 from bridge import registry, scaffold
 from bridge.cli_demo import demo
+from bridge.cli_doctor import doctor
+from bridge.cli_reconcile import dead_letters, reconcile
+from bridge.cli_runtime import open_runtime
 from bridge.cli_serve import serve, web, worker
+from bridge.cli_statements import app as statements_app
 from bridge.connect import CAPABILITIES, ConnectorError, capabilities_of
 from bridge.documents import DocumentError
-from bridge.flows import configure, decide_prompts, identity, open_launch, poll_events, report, setup, sync_catalogue
+from bridge.flows import configure, decide_prompts, identity, open_launch, poll_events, report, sync_catalogue
 from bridge.flows.errors import FlowError, Refused
-from bridge.flows.runtime import Runtime
 from bridge.lti import keys as lti_keys
-from bridge.observe import configure as configure_logs
-from bridge.settings import Settings, SettingsError
+from bridge.settings import SettingsError
 from bridge.store import migrate, tables
 
 app = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -41,10 +43,11 @@ for name, sub in (
     ("credentials", credentials_app),
     ("people", people_app),
     ("report", report_app),
+    ("statements", statements_app),
     ("db", db_app),
 ):
     app.add_typer(sub, name=name)
-for command in (serve, web, worker, demo):
+for command in (serve, web, worker, demo, doctor, reconcile, dead_letters):
     app.command()(command)
 
 
@@ -53,20 +56,6 @@ class Format(StrEnum):
 
     CSV = "csv"
     JSON = "json"
-
-
-def _runtime() -> Runtime:
-    settings = Settings.load()
-    configure_logs(level=settings.log_level, form=settings.log_format)
-    runtime = Runtime.start(settings)
-    if first := setup.prepare(runtime):
-        tell_first_start(first)
-    return runtime
-
-
-def tell_first_start(first: setup.FirstStart) -> None:
-    """Say once who the first admin is: beside what the command writes, which may go into a file, and never in a log."""
-    typer.echo(f"First start: sign in as {first.email} with the one-time password {first.password}", err=True)
 
 
 def _fail(message: str) -> NoReturn:
@@ -80,7 +69,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option(help="Only show what would change")] = False,
 ) -> None:
     """Bring connections, people and rules to what YAML files say; nothing changes when anything is invalid."""
-    plan = configure.apply(_runtime(), path, dry_run=dry_run)
+    plan = configure.apply(open_runtime(), path, dry_run=dry_run)
     for change in plan.changes:
         typer.echo(f"{change.action} {change.kind} {change.name}")
         for line in change.lines:
@@ -94,7 +83,7 @@ def export(
     path: Annotated[Path | None, typer.Argument(help="Where to write; default: the terminal")] = None,
 ) -> None:
     """Write connections, people and rules as YAML that `apply` takes; secrets stay references or sealed."""
-    text = configure.export(_runtime())
+    text = configure.export(open_runtime())
     if path is None:
         typer.echo(text, nl=False)
     else:
@@ -104,7 +93,7 @@ def export(
 @app.command()
 def check(name: Annotated[str, typer.Argument(help="The connection")]) -> None:
     """Say in plain words what of a connection works and what is missing."""
-    runtime = _runtime()
+    runtime = open_runtime()
     with runtime.db.read() as session:
         connection = identity.find_connection(session, name)
     health = runtime.connector(connection).check()
@@ -129,7 +118,7 @@ def sync(
         line = f"page {progress.pages}: {progress.seen}{of} assets seen, {progress.changed} changed"
         typer.echo(f"\r{line}" if is_terminal else line, err=True, nl=not is_terminal)
 
-    done = sync_catalogue.sync(_runtime(), name, full=full, progress=show)
+    done = sync_catalogue.sync(open_runtime(), name, full=full, progress=show)
     resumed = " (went on where the last walk stopped)" if done.resumed else ""
     typer.echo(f"{name}: {done.seen} assets seen, {done.changed} changed, {done.retired} retired{resumed}.")
 
@@ -137,19 +126,19 @@ def sync(
 @app.command()
 def poll(name: Annotated[str, typer.Argument(help="The connection that is asked")]) -> None:
     """Ask a business system for new events now; the first time only marks the place to go on from."""
-    typer.echo(f"{name}: {poll_events.poll(_runtime(), name)} new events.")
+    typer.echo(f"{name}: {poll_events.poll(open_runtime(), name)} new events.")
 
 
 @app.command()
 def decide() -> None:
     """Let the rules decide on the waiting events now, without a worker."""
-    typer.echo(f"{decide_prompts.decide(_runtime())} events decided.")
+    typer.echo(f"{decide_prompts.decide(open_runtime())} events decided.")
 
 
 @app.command()
 def revoke(prompt: Annotated[UUID, typer.Argument(help="The prompt's id, as decisions and reports show it")]) -> None:
     """Take back the launch links of a prompt: whoever holds one is told so and what to do."""
-    count = open_launch.revoke(_runtime(), prompt, actor="cli")
+    count = open_launch.revoke(open_runtime(), prompt, actor="cli")
     typer.echo(f"{prompt}: {count} launch links taken back.")
 
 
@@ -184,7 +173,7 @@ def new_connector(
 @keys_app.command("list")
 def list_keys() -> None:
     """List the signing keys with their states."""
-    runtime = _runtime()
+    runtime = open_runtime()
     with runtime.db.read() as session:
         for key in session.scalars(select(tables.SigningKey).order_by(tables.SigningKey.created_at)):
             typer.echo(f"{key.kid}  {key.state:8}  since {key.created_at:%Y-%m-%d %H:%M}")
@@ -195,7 +184,7 @@ def rotate_keys(
     at_once: Annotated[bool, typer.Option("--now", help="Even before every peer can know the next key")] = False,
 ) -> None:
     """Sign with the next key from now on; the present one stays valid for what it has signed."""
-    runtime = _runtime()
+    runtime = open_runtime()
     if (wait := lti_keys.too_early(runtime)) and not at_once:
         raise Refused(
             f"The next key was published less than {lti_keys.CACHE_SECONDS // 60} minutes ago, and peers may still use"
@@ -206,21 +195,23 @@ def rotate_keys(
     typer.echo("Rotated: the next key signs now, its successor is published.")
 
 
-@credentials_app.command("create")
+_SCOPES = "\n".join(f"{name:21} {meaning}" for name, meaning in identity.SCOPES.items())
+
+
+@credentials_app.command("create", help=f"Make a credential; key and secret are printed once. Scopes:\n\n\b\n{_SCOPES}")
 def create_credential(
-    scope: Annotated[list[str], typer.Option(help=f"One or more of: {', '.join(identity.SCOPES)}")],
+    scope: Annotated[list[str], typer.Option(help="One of those above; again for more")],
     label: Annotated[str, typer.Option(help="What it is for")] = "",
     connection: Annotated[str | None, typer.Option(help="Speaks only in this connection's name")] = None,
 ) -> None:
-    """Make a credential; key and secret are printed once."""
-    key, secret = identity.create_credential(_runtime(), label, scope, connection)
+    key, secret = identity.create_credential(open_runtime(), label, scope, connection)
     typer.echo(f"key     {key}\nsecret  {secret}")
 
 
 @credentials_app.command("list")
 def list_credentials() -> None:
     """List credentials, never their secrets."""
-    runtime = _runtime()
+    runtime = open_runtime()
     with runtime.db.read() as session:
         for row in session.scalars(select(tables.Credential).order_by(tables.Credential.created_at)):
             state = "revoked" if row.revoked_at else "valid"
@@ -230,14 +221,14 @@ def list_credentials() -> None:
 @credentials_app.command("revoke")
 def revoke_credential(key: str) -> None:
     """End a credential at once."""
-    identity.revoke_credential(_runtime(), key)
+    identity.revoke_credential(open_runtime(), key)
     typer.echo(f"{key} is revoked.")
 
 
 @people_app.command("password")
 def reset_password(email: Annotated[str, typer.Argument(help="The person's address")]) -> None:
     """Print a new one-time password for a person; it must be replaced at the first sign-in."""
-    typer.echo(f"one-time password  {identity.reset_password(_runtime(), email)}")
+    typer.echo(f"one-time password  {identity.reset_password(open_runtime(), email)}")
 
 
 def _day(text: str | None) -> dt.datetime | None:
@@ -257,7 +248,7 @@ def report_completions(
     form: Annotated[Format, typer.Option("--format")] = Format.CSV,
 ) -> None:
     """Completions with the chain of ids that proves each."""
-    rows = report.completions(_runtime(), _day(since), _day(until))
+    rows = report.completions(open_runtime(), _day(since), _day(until))
     for piece in report.as_csv(rows) if form is Format.CSV else report.as_json(rows):
         sys.stdout.write(piece)
 
@@ -265,7 +256,7 @@ def report_completions(
 @db_app.command("upgrade")
 def upgrade() -> None:
     """Make a database ready for this version: schema, signing keys and, the very first time, an admin."""
-    runtime = _runtime()
+    runtime = open_runtime()
     typer.echo(f"The schema is at {migrate.current(runtime.db)}.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser
 
@@ -24,11 +26,33 @@ from tests.browser.chromium import chromium
 POSTGRES = "postgresql://postgres@127.0.0.1:5432"
 
 
+#: What shares the queues of one broker, or real systems that take long to start, stays in one process.
+_TOGETHER = {"workers": "brokers", "benchmarks": "brokers", "live": "live"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (pytest-xdist) the tests of a file stay together: they share what its fixtures made."""
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(here)
+        item.add_marker(pytest.mark.xdist_group(_TOGETHER.get(path.parts[0], path.as_posix())))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("FLOWBRIDGE_") and not name.endswith("_DIR")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("FLOWBRIDGE_CONFIG", str(tmp_path / "no-such.toml"))
+
+
+@pytest.fixture
+def logs() -> Iterator[None]:
+    """What a test sets up of logging is put back: its stream is closed by then."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
 
 
 def make_runtime(home: Path, **settings: object) -> Runtime:

@@ -25,6 +25,7 @@ from bridge.domain.events import BusinessEvent
 from bridge.flows import accept_event, open_launch, record_outcome, show_prompts
 from bridge.flows.errors import Refused
 from bridge.flows.runtime import Runtime
+from bridge.settings import Settings
 from bridge.store import tables
 from tests.flows.conftest import CHECKLIST, CONFIGURATION, GUIDE, SECRET, event
 
@@ -73,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         shown = capsys.readouterr()
         return Ran(code if isinstance(code, int) else int(bool(code)), shown.out, shown.err)
 
-    monkeypatch.setattr(cli.Runtime, "start", started)
+    monkeypatch.setattr(Runtime, "start", started)
     yield ran
     for runtime in runtimes:
         runtime.db.close()
@@ -214,7 +215,7 @@ def test_a_password_is_reset_for_a_person(run: Run, file: Path) -> None:
 def test_the_report_is_csv_or_json(run: Run, file: Path, event: Callable[..., BusinessEvent]) -> None:
     run("apply", file)
     run("sync", "guides")
-    bridge = cli.Runtime.start(cli.Settings.load())
+    bridge = Runtime.start(Settings.load())
     accept_event.accept(bridge, "desk", [event()])
     assert run("decide").out == "1 events decided.\n"
     with bridge.db.read() as session:
@@ -235,7 +236,7 @@ def test_the_report_is_csv_or_json(run: Run, file: Path, event: Callable[..., Bu
 def test_the_links_of_a_prompt_are_taken_back(run: Run, file: Path, event: Callable[..., BusinessEvent]) -> None:
     run("apply", file)
     run("sync", "guides")
-    bridge = cli.Runtime.start(cli.Settings.load())
+    bridge = Runtime.start(Settings.load())
     accept_event.accept(bridge, "desk", [event()])
     run("decide")
     with bridge.db.read() as session:
@@ -259,7 +260,7 @@ def test_keys_are_listed_and_rotated(run: Run, home: Path) -> None:
 
 def test_keys_are_rotated_when_every_peer_can_know_the_next_one(run: Run, home: Path) -> None:
     del home
-    bridge = cli.Runtime.start(cli.Settings.load())
+    bridge = Runtime.start(Settings.load())
     with bridge.db.write() as session:
         for key in session.scalars(select(tables.SigningKey)):
             key.created_at -= dt.timedelta(hours=1)

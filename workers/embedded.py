@@ -6,13 +6,15 @@ Why: docs/decisions/embedded-broker.md.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import functools
 import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import exists, make_url, select, text
+from sqlalchemy import BindParameter, Executable, and_, bindparam, exists, make_url, or_, select, text
 from sqlalchemy.orm import Session
 
 from bridge.store import Database, now, tables
@@ -24,7 +26,6 @@ RETRY_SECONDS = 1.0
 _TABLES: dict[str, Any] = {
     "decide": tables.Event,
     "deliver": tables.Delivery,
-    "drain": tables.Outbox,
     "write_back": tables.WriteBack,
     "grades": tables.LmsGrade,
 }
@@ -76,8 +77,20 @@ class Watch:
 
 def due(session: Session) -> list[str]:
     """The queues that have a row which is due now."""
-    row = session.execute(select(*[exists().where(table.due_at <= now()) for table in _TABLES.values()])).one()
-    return [queue for queue, is_due in zip(_TABLES, row, strict=True) if is_due]
+    row = session.execute(_query(), {"at": now()}).one()
+    return [queue for queue, is_due in row._mapping.items() if is_due]
+
+
+@functools.cache
+def _query() -> Executable:
+    """Made once: while much is committed it is asked for at every look, and making it takes longer than its answer."""
+    at: BindParameter[dt.datetime] = bindparam("at")
+    connection = tables.Connection
+    has_due = {queue: exists().where(table.due_at <= at) for queue, table in _TABLES.items()}
+    not_paused = or_(connection.paused_until.is_(None), connection.paused_until <= at)
+    open_now = and_(connection.enabled, connection.problem.is_(None), not_paused)
+    has_due["drain"] = exists().where(tables.Outbox.connection_id == connection.id, open_now)
+    return select(*(is_due.label(queue) for queue, is_due in has_due.items()))
 
 
 @contextlib.contextmanager

@@ -18,15 +18,16 @@ _PASSING = (
     tables.UsedToken,
     tables.AccessToken,
     tables.SignInSession,
+    tables.ContentSession,
 )
 #: Whoever comes back with one of these a while too late is told that it ran out, and not that it is unknown.
 _REMEMBERED: dict[type[tables.Base], dt.timedelta] = {
-    table: dt.timedelta(days=1) for table in (tables.RegistrationTicket, tables.ContentSelection)
+    table: dt.timedelta(days=1) for table in (tables.RegistrationTicket, tables.ContentSelection, tables.ContentSession)
 }
 
 
 def clean(runtime: Runtime) -> int:
-    """Delete what has expired: launches under way, used nonces, service tokens, sign-ins; returns how many rows."""
+    """Delete what has expired: launches under way, used nonces, tokens, sign-ins; returns how many rows."""
     count = 0
     for table in _PASSING:
         until = now() - _REMEMBERED.get(table, dt.timedelta())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,10 +31,38 @@ from bridge.connect import (
     Prompt,
     Receipt,
     Recipient,
+    Statement,
+    StatementArchive,
+    StatementSink,
+    StoredPage,
     WriteBack,
 )
 
 Turn = Receipt | BaseException | Callable[[], Receipt]
+
+
+@dataclasses.dataclass
+class Shelf:
+    """What a scripted LRS has: each statement with the time when it was stored there, and those that are voided."""
+
+    stored: dict[str, tuple[dt.datetime, dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    voided: set[str] = dataclasses.field(default_factory=set)
+    through: dt.datetime | None = None
+    #: What it answers before it does what it should: one for each request.
+    answers: list[Exception | None] = dataclasses.field(default_factory=list)
+    asked_since: list[dt.datetime | None] = dataclasses.field(default_factory=list)
+    asked_for: list[str] = dataclasses.field(default_factory=list)
+
+    def put(self, statement: dict[str, Any], at: dt.datetime | None = None) -> None:
+        """Store a statement, with what it voids, as an LRS does."""
+        self.stored.setdefault(statement["id"], (at or dt.datetime.now(dt.UTC), statement))
+        if statement["verb"]["id"] == "http://adlnet.gov/expapi/verbs/voided":
+            self.voided.add(statement["object"]["id"])
+
+    def answer(self) -> None:
+        following = self.answers.pop(0) if self.answers else None
+        if following is not None:
+            raise following
 
 
 @dataclasses.dataclass
@@ -45,6 +75,7 @@ class Script:
     asked_from: list[Checkpoint | None] = dataclasses.field(default_factory=list)
     delivered: list[tuple[str, Prompt, Recipient]] = dataclasses.field(default_factory=list)
     recorded: list[tuple[str, Outcome]] = dataclasses.field(default_factory=list)
+    shelf: Shelf = dataclasses.field(default_factory=Shelf)
 
     def turn(self, key: str) -> Receipt:
         """Play the next turn; when there is none left, all goes well."""
@@ -110,6 +141,32 @@ class ScriptedCrm(Scripted, Poll, Channel):
         raise NotImplementedError
 
 
+class ScriptedLrs(Scripted, StatementSink, StatementArchive):
+    """Shows two statements a page."""
+
+    manifest = _manifest("scripted_lrs")
+
+    def send(self, statements: Sequence[Statement]) -> None:
+        current.shelf.answer()
+        for statement in statements:
+            current.shelf.put(json.loads(statement.payload))
+
+    def stored(self, since: dt.datetime | None) -> Iterator[StoredPage]:
+        shelf = current.shelf
+        shelf.asked_since.append(since)
+        shown = sorted(shelf.stored.items(), key=lambda item: item[1][0])
+        found = [one for of, (at, one) in shown if of not in shelf.voided and (since is None or at > since)]
+        for start in range(0, max(len(found), 1), 2):
+            shelf.answer()
+            yield StoredPage(tuple(found[start : start + 2]), shelf.through)
+
+    def find(self, statement_id: str, *, voided: bool = False) -> Mapping[str, Any] | None:
+        shelf = current.shelf
+        shelf.asked_for.append(statement_id)
+        known = statement_id in shelf.stored and (statement_id in shelf.voided) is voided
+        return shelf.stored[statement_id][1] if known else None
+
+
 def install(folder: Path) -> None:
     """Make ``folder`` one where a distribution with these connectors is installed, and with a broken one."""
     about = folder / "scripted-1.0.dist-info"
@@ -117,6 +174,7 @@ def install(folder: Path) -> None:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
         f"[{registry.GROUP}]\nscripted_lms = {__name__}:ScriptedLms\nscripted_crm = {__name__}:ScriptedCrm\n"
+        f"scripted_lrs = {__name__}:ScriptedLrs\n"
         f"broken = {__name__}:NoSuchConnector\n"
     )
 

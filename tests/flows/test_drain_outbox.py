@@ -5,14 +5,16 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import email.utils
+import hashlib
 import json
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,12 +23,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from bridge.connect import Http
+from bridge.connect import Attached, Http, Statement
 from bridge.flows import drain_outbox
+from bridge.flows.drain_outbox import lease, turn
+from bridge.flows.drain_outbox.limits import PROBE, Limits
 from bridge.flows.errors import NotFound
 from bridge.flows.runtime import Runtime
-from bridge.store import now, queue, tables
-from bridge.store.tables import Connection, Outbox, StatementReceipt
+from bridge.store import now, tables
+from bridge.store.tables import Connection, Destination, Outbox, OutboxLease, StatementReceipt
 from bridge.xapi import ledger
 
 ISSUER = "http://bridge.test"
@@ -44,6 +48,7 @@ class Lrs:
         self.changed: list[str] = []
         self.script: collections.deque[Script] = collections.deque()
         self.poison: set[str] = set()
+        self.most_bytes, self.too_large = 10_000_000, 413
         self.refuses_known = False
         self.connections = 0
         self._lock = threading.Lock()
@@ -76,6 +81,8 @@ class Lrs:
                 self.store(statements, raw)
                 return None
         with self._lock:
+            if len(raw) > self.most_bytes:
+                return self.too_large, {}, "no"
             if self.poison & set(ids):
                 return 400, {}, "the actor of one statement is made of glass"
             if self.refuses_known and set(ids) & self.stored.keys():
@@ -142,10 +149,11 @@ def bridge(request: pytest.FixtureRequest) -> Runtime:
     return made
 
 
-def connect(bridge: Runtime, lrs: Lrs, name: str = "lrs") -> None:
+def connect(bridge: Runtime, lrs: Lrs, name: str = "lrs", **statements: Any) -> None:
     config = {"endpoint": lrs.endpoint, "key": "k", "secret": bridge.vault.seal("opensesame")}
+    options = {"statements": statements} if statements else {}
     with bridge.db.write() as session:
-        session.add(Connection(name=name, connector="lrs", config=config))
+        session.add(Connection(name=name, connector="lrs", config=config, options=options))
 
 
 def statement(number: int, **more: Any) -> bytes:
@@ -194,7 +202,7 @@ def let_time_pass(bridge: Runtime) -> None:
     """Pauses and leases are over."""
     with bridge.db.write() as session:
         session.execute(update(Connection).values(paused_until=None))
-        session.execute(update(Outbox).values(due_at=now() - dt.timedelta(seconds=1)))
+        session.execute(update(OutboxLease).values(until=now() - dt.timedelta(seconds=1)))
 
 
 def test_a_batch_is_delivered_byte_by_byte_over_one_connection(bridge: Runtime, lrs: Lrs) -> None:
@@ -214,6 +222,35 @@ def test_a_batch_stays_within_a_megabyte(runtime: Runtime, lrs: Lrs) -> None:
     fill(runtime, 7, result={"response": "x" * 300_000})
     assert drain_outbox.drain(runtime) == 7
     assert [len(post) for post in lrs.posts] == [3, 3, 1]
+
+
+def test_what_is_read_in_parts_goes_out_whole(bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_READ_BYTES", 0)
+    connect(bridge, lrs, batch_bytes=1000)
+    sent = fill(bridge, 60)
+    assert drain_outbox.drain(bridge) == 60
+    assert [of for post in lrs.posts for of in post] == sent
+    assert {len(post) for post in lrs.posts} <= {1, 2, 3, 4}
+    assert max(len(post) for post in lrs.posts) * len(statement(1)) <= 1000
+
+
+def test_a_long_queue_goes_out_in_order_batch_by_batch(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs, batch=5)
+    sent = fill(bridge, 200)
+    leases: list[int] = []
+
+    def counted(lrs: Lrs, ids: list[str]) -> Answer:
+        with bridge.db.read() as session:
+            held = session.scalars(select(OutboxLease)).one()
+            leases.append(held.last_seq - held.first_seq + 1)
+        return BEHAVES(lrs, ids) or (500, {}, "")
+
+    lrs.script.extend([counted] * 40)
+    assert drain_outbox.drain(bridge) == 200
+    assert [of for post in lrs.posts for of in post] == sent
+    assert {len(post) for post in lrs.posts} == {5}
+    assert leases[0] == 5  # the first claim shows how fast the LRS is
+    assert receipts(bridge, "delivered").keys() == set(sent)
 
 
 def test_unavailable_pauses_the_destination_and_keeps_everything_in_order(bridge: Runtime, lrs: Lrs) -> None:
@@ -284,7 +321,7 @@ def test_an_answer_that_never_comes_is_sent_again_and_doubles_nothing(bridge: Ru
     assert (len(lrs.stored), waiting(bridge)) == (20, 20)
     let_time_pass(bridge)
     assert drain_outbox.drain(bridge) == 20
-    assert lrs.posts == [sent, sent]
+    assert lrs.posts == [sent, sent[:PROBE], sent[PROBE:]]
     assert (len(lrs.stored), lrs.changed) == (20, [])
 
 
@@ -462,8 +499,7 @@ def test_a_worker_killed_between_sending_and_settling_loses_and_doubles_nothing(
     assert subprocess.run(command, timeout=60, check=False).returncode == 9
     assert (len(lrs.stored), waiting(bridge), receipts(bridge, "delivered")) == (100, 130, {})
     assert drain_outbox.drain(bridge) == 30  # the dead one's rows are still under its lease
-    with bridge.db.write() as session:
-        session.execute(update(Outbox).values(due_at=now() - dt.timedelta(seconds=1)))
+    let_time_pass(bridge)
     assert drain_outbox.drain(bridge) == 100
     assert sorted(lrs.posts[0]) == sorted(lrs.posts[2])
     assert (sorted(lrs.stored), lrs.changed) == (sorted(sent), [])
@@ -473,38 +509,75 @@ def test_a_worker_killed_between_sending_and_settling_loses_and_doubles_nothing(
 def test_who_lost_the_lease_may_not_set_aside_or_release(bridge: Runtime, lrs: Lrs) -> None:
     connect(bridge, lrs)
     fill(bridge, 1)
-    theirs: list[str] = []
 
     def taken_over(lrs: Lrs, ids: list[str]) -> Answer:
-        with bridge.db.write() as session:
-            session.execute(update(Outbox).values(due_at=now() - dt.timedelta(seconds=1)))
-            theirs.append(queue.claim(session, Outbox, limit=1, lease_seconds=60)[0])
+        let_time_pass(bridge)
+        assert lease.Lease(bridge.db, connection(bridge).id).take(Limits(), 1).seqs
         return 400, {}, "never"
 
     lrs.script.append(taken_over)
     drain_outbox.drain(bridge)
-    assert receipts(bridge, "rejected") == {}
+    assert (receipts(bridge, "rejected"), waiting(bridge)) == ({}, 1)
     with bridge.db.read() as session:
-        assert session.scalars(select(Outbox.lease)).all() == theirs
+        [theirs] = session.scalars(select(OutboxLease)).all()
+    assert theirs.until > now()
 
 
 def test_who_lost_the_lease_stops_before_the_next_request(
     bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain_outbox, "LONGEST_REQUEST", drain_outbox.LEASE_SECONDS)  # renew before every request
+    monkeypatch.setattr(lease, "LONGEST_REQUEST", lease.LEASE_SECONDS)  # renew before every request
     connect(bridge, lrs)
-    sent = fill(bridge, 2, result={"response": "x" * 600_000})
+    sent = fill(bridge, 2)
 
     def taken_over(lrs: Lrs, ids: list[str]) -> Answer:
         with bridge.db.write() as session:
-            session.execute(update(Outbox).values(lease="somebody else"))
+            session.execute(update(OutboxLease).values(token="somebody else"))
         return BEHAVES(lrs, ids) or (500, {}, "")
 
-    lrs.script.append(taken_over)
+    lrs.script.extend([says(400), taken_over])
     assert drain_outbox.drain(bridge) == 1
-    assert lrs.posts == [sent[:1]]
+    assert lrs.posts == [sent, sent[:1]]
     assert receipts(bridge, "delivered").keys() == {sent[0]}  # that one it has, whoever holds the row
     assert waiting(bridge) == 1
+
+
+def test_a_lease_is_renewed_before_each_request(bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LONGEST_REQUEST", lease.LEASE_SECONDS)
+    connect(bridge, lrs)
+    fill(bridge, 2)
+    soon, seen = now() + dt.timedelta(seconds=5), []
+
+    def nearly_over(lrs: Lrs, ids: list[str]) -> Answer:
+        with bridge.db.write() as session:
+            seen.append(session.scalar(select(OutboxLease.until)))
+            session.execute(update(OutboxLease).values(until=soon))
+        return (400, {}, "no") if len(ids) == 2 else BEHAVES(lrs, ids) or (500, {}, "")
+
+    lrs.script.extend([nearly_over] * 3)
+    assert drain_outbox.drain(bridge) == 2
+    assert len(seen) == 3
+    assert all(until > soon + dt.timedelta(seconds=30) for until in seen)
+
+
+def test_a_row_that_is_committed_late_waits_for_the_range_around_it(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    sent = fill(bridge, 3)
+    with bridge.db.write() as session:
+        late = sorted(session.scalars(select(Outbox.statement_seq)))[1]
+        session.execute(delete(Outbox).where(Outbox.statement_seq == late))
+    others: list[int] = []
+
+    def committed(lrs: Lrs, ids: list[str]) -> Answer:
+        with bridge.db.write() as session:
+            session.add(Outbox(connection_id=connection(bridge).id, statement_seq=late))
+        others.append(drain_outbox.drain(bridge))
+        return BEHAVES(lrs, ids) or (500, {}, "")
+
+    lrs.script.append(committed)
+    assert drain_outbox.drain(bridge) == 3
+    assert others == [0]
+    assert lrs.posts == [[sent[0], sent[2]], [sent[1]]]
 
 
 def test_a_delivery_counts_although_somebody_else_gave_it_up_meanwhile(bridge: Runtime, lrs: Lrs) -> None:
@@ -525,11 +598,31 @@ def test_a_delivery_counts_although_somebody_else_gave_it_up_meanwhile(bridge: R
     assert receipts(bridge, "delivered") == {sent: None}
 
 
+@pytest.mark.postgres
+def test_noting_a_delivery_waits_for_nobody_who_holds_the_destination(pg_runtime: Runtime, lrs: Lrs) -> None:
+    """Else two of them could wait for each other: who refuses holds the destination, and needs a row."""
+    connect(pg_runtime, lrs)
+    [sent] = fill(pg_runtime, 1)
+    worker = lease.Lease(pg_runtime.db, connection(pg_runtime).id)
+    seqs = worker.take(Limits(), 1).seqs
+    with ThreadPoolExecutor(1) as pool:
+        with pg_runtime.db.write() as session:
+            session.execute(select(Destination).with_for_update())
+            ended = pool.submit(worker.end, seqs)
+            deadline = time.monotonic() + 20
+            while not receipts(pg_runtime, "delivered") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert receipts(pg_runtime, "delivered").keys() == {sent}
+        ended.result(20)
+    assert waiting(pg_runtime) == 0
+
+
 def test_a_call_ends_in_time_and_leaves_the_rest_due(
     runtime: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = {"now": 1000.0}
-    monkeypatch.setattr(drain_outbox, "time", types.SimpleNamespace(monotonic=lambda: clock["now"]))
+    for module in (drain_outbox, turn):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: clock["now"]))
     connect(runtime, lrs)
     fill(runtime, 8, result={"response": "x" * 300_000})
 
@@ -550,7 +643,7 @@ def test_a_defect_of_a_connector_pauses_it_and_the_others_go_on(
 
     send = Connector.send
 
-    def broken(self: Connector, statements: list[bytes]) -> None:
+    def broken(self: Connector, statements: Sequence[Statement]) -> None:
         if self.config.key == "broken":
             raise KeyError("a defect")
         send(self, statements)
@@ -566,18 +659,202 @@ def test_a_defect_of_a_connector_pauses_it_and_the_others_go_on(
     assert (connection(runtime, "a").failures, connection(runtime, "b").failures, waiting(runtime)) == (1, 0, 3)
 
 
-def test_a_received_statement_travels_with_the_id_and_time_it_was_given_here(bridge: Runtime, lrs: Lrs) -> None:
+def destination(bridge: Runtime) -> Destination:
+    with bridge.db.read() as session:
+        return session.scalars(select(Destination)).one()
+
+
+@pytest.mark.parametrize("status", [413, 400])
+def test_the_most_bytes_are_learned_from_the_answers(status: int, bridge: Runtime, lrs: Lrs) -> None:
+    """400 without a word of size is how some LRSs say it: that both halves pass is what teaches it."""
     connect(bridge, lrs)
-    bare = json.loads(statement(1))
-    given = bare.pop("id")
-    del bare["timestamp"]
-    entry = ledger.Entry(json.dumps(bare).encode(), {**bare, "id": given})
+    long = {"result": {"response": "x" * 2000}}
+    lrs.most_bytes, lrs.too_large = 60 * len(statement(10, **long)), status
+    sent = fill(bridge, 240, **long)
+    assert drain_outbox.drain(bridge) == 240
+    refused, *others = [len(post) for post in lrs.posts]
+    assert (refused, max(others)) == (100, 50)
+    assert lrs.stored.keys() == set(sent)
+    learned = destination(bridge).most_bytes
+    assert learned is not None
+    assert learned < lrs.most_bytes
+
+    with bridge.db.write() as session:  # a day later it is asked for more again
+        session.execute(update(Destination).values(learned_at=now() - dt.timedelta(days=1, minutes=1)))
+        session.execute(delete(StatementReceipt))
+        ledger.enqueue(session.connection(), [*range(1, 101)], [ledger.Sink(connection(bridge).id, {})])
+    before = len(lrs.posts)
+    assert drain_outbox.drain(bridge) == 100
+    assert len(lrs.posts[before]) > 60
+
+
+def test_a_few_that_are_refused_for_once_make_no_batch_smaller(runtime: Runtime, lrs: Lrs) -> None:
+    connect(runtime, lrs)
+    fill(runtime, 4)
+    lrs.script.append(says(400))
+    assert drain_outbox.drain(runtime) == 4
+    assert destination(runtime).most_bytes is None
+
+
+def test_one_statement_that_is_too_large_by_itself_is_set_aside(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    small = fill(bridge, 3)
     with bridge.db.write() as session:
-        ledger.add_received(session, [entry], authority="{}", issuer=ISSUER)
-    lrs.script.append(cut_after_storing)
+        ledger.add(session, statement(3, result={"response": "x" * 50_000}), issuer=ISSUER)
+    lrs.most_bytes = 20_000
+    assert drain_outbox.drain(bridge) == 4
+    [(rejected, words)] = receipts(bridge, "rejected").items()
+    assert (rejected, "413" in str(words)) == (ids_of(range(3, 4))[0], True)
+    assert receipts(bridge, "delivered").keys() == set(small)
+
+
+def test_after_a_pause_one_worker_tries_with_a_few_and_the_others_wait_for_it(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    fill(bridge, 150)
+    lrs.script.append(says(503))
+    assert drain_outbox.drain(bridge) == 0
+    let_time_pass(bridge)
+    others: list[int] = []
+
+    def meanwhile(lrs: Lrs, ids: list[str]) -> Answer:
+        others.append(drain_outbox.drain(bridge))
+        return BEHAVES(lrs, ids) or (500, {}, "")
+
+    lrs.script.append(meanwhile)
+    assert drain_outbox.drain(bridge) == 150
+    assert others == [0]
+    assert [len(post) for post in lrs.posts] == [100, PROBE, 100, 150 - 100 - PROBE]
+    assert (connection(bridge).failures, connection(bridge).paused_until) == (0, None)
+
+
+def test_a_probe_that_fails_makes_the_pause_longer(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    fill(bridge, 150)
+    lrs.script.extend([says(503), says(429, Retry_After="77")])
     drain_outbox.drain(bridge)
     let_time_pass(bridge)
-    assert drain_outbox.drain(bridge) == 1
-    assert (list(lrs.stored), lrs.changed) == ([given], [])
-    assert json.loads(lrs.stored[given]).items() >= bare.items()
-    assert "timestamp" in json.loads(lrs.stored[given])
+    assert drain_outbox.drain(bridge) == 0
+    paused = connection(bridge)
+    assert paused.paused_until is not None
+    assert paused.failures == 2
+    assert dt.timedelta(seconds=70) < paused.paused_until - now() <= dt.timedelta(seconds=77)
+
+
+def test_a_refusal_shows_that_a_destination_answers_again(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    lrs.poison = set(fill(bridge, 10)[:1])
+    lrs.script.extend([says(503), BEHAVES, says(503)])  # the second 503 comes while the poisoned one is looked for
+    drain_outbox.drain(bridge)
+    let_time_pass(bridge)
+    drain_outbox.drain(bridge)
+    assert (len(lrs.posts), connection(bridge).failures) == (3, 1)
+
+
+def test_workers_who_fail_side_by_side_count_as_one_failure(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs)
+    fill(bridge, 300)
+    both = threading.Barrier(2)
+
+    def together(lrs: Lrs, ids: list[str]) -> Answer:
+        both.wait(20)
+        return 503, {"Retry-After": "60"}, ""
+
+    lrs.script.extend([together, together])
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(lambda _: drain_outbox.drain(bridge), range(2))) == 0
+    assert (connection(bridge).failures, waiting(bridge)) == (1, 300)
+
+
+def test_two_workers_share_the_budget_of_a_destination(
+    bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [now()]
+    monkeypatch.setattr(lease, "now", lambda: clock[0])
+    connect(bridge, lrs, rate=5)
+    fill(bridge, 40)
+    other = Runtime.start(bridge.settings)
+
+    def both() -> tuple[int, int]:
+        return drain_outbox.drain(bridge), drain_outbox.drain(other)
+
+    assert both() == (10, 0)  # two seconds' worth at once, and not a statement more
+    clock[0] += dt.timedelta(seconds=0.5)
+    assert both() == (2, 0)
+    clock[0] += dt.timedelta(seconds=0.5)
+    assert (drain_outbox.drain(other), drain_outbox.drain(bridge)) == (3, 0)
+    clock[0] += dt.timedelta(hours=1)  # what was not used is not kept
+    assert both() == (10, 0)
+    assert waiting(bridge) == 15
+    other.db.close()
+
+
+def test_a_full_batch_calls_for_help(runtime: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(runtime, "nudge", called.append)
+    connect(runtime, lrs, batch=7)
+    fill(runtime, 20)
+    assert drain_outbox.drain(runtime) == 20
+    assert called == ["drain"]
+    fill(runtime, 24)
+    assert drain_outbox.drain(runtime) == 4
+    assert called == ["drain"]
+
+
+def test_what_a_destination_must_not_get_is_set_aside_and_the_rest_goes_out(bridge: Runtime, lrs: Lrs) -> None:
+    connect(bridge, lrs, identity="mbox")
+    sent = fill(bridge, 3)
+    with bridge.db.write() as session:
+        session.add(tables.Person(key="E1", name="Sam", email="sam@example.com"))
+    assert drain_outbox.drain(bridge) == 3
+    assert list(lrs.stored) == [sent[1]]
+    assert json.loads(lrs.stored[sent[1]])["actor"] == {"mbox": "mailto:sam@example.com"}
+    assert "e-mail address" in str(receipts(bridge, "rejected")[sent[0]])
+
+
+def test_options_that_can_not_be_are_a_problem_and_lose_nothing(runtime: Runtime, lrs: Lrs) -> None:
+    connect(runtime, lrs)
+    fill(runtime, 2)
+    with runtime.db.write() as session:
+        session.execute(update(Connection).values(options={"statements": {"batch": 0}}))
+    assert drain_outbox.drain(runtime) == 0
+    assert "options.statements.batch" in str(connection(runtime).problem)
+    assert (lrs.posts, waiting(runtime)) == ([], 2)
+
+
+def test_attachments_travel_with_their_statement(bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from connectors.lrs import Lrs as Connector
+
+    sent: list[Statement] = []
+    monkeypatch.setattr(Connector, "send", lambda self, statements: sent.extend(statements))
+    connect(bridge, lrs)
+    sha2 = hashlib.sha256(b"proof").hexdigest()
+    kind = {"usageType": "https://u.test", "display": {"en": "Proof"}, "contentType": "text/plain", "length": 5}
+    payload = statement(0, attachments=[{**kind, "sha2": sha2}])
+    entry = ledger.Entry(payload, json.loads(payload), (Attached(sha2, "text/plain", b"proof"),))
+    with bridge.db.write() as session:
+        ledger.add_received(session, [entry], authority="{}", issuer=ISSUER)
+        ledger.add(session, statement(1), issuer=ISSUER)
+    assert drain_outbox.drain(bridge) == 2
+    assert [each.attachments for each in sent] == [(Attached(sha2, "text/plain", b"proof"),), ()]
+    assert [each.payload for each in sent] == [payload, statement(1)]
+
+
+def test_what_is_attached_counts_for_the_size_of_a_request(
+    bridge: Runtime, lrs: Lrs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from connectors.lrs import Lrs as Connector
+
+    posts: list[int] = []
+    monkeypatch.setattr(Connector, "send", lambda self, statements: posts.append(len(statements)))
+    connect(bridge, lrs)
+    entries = []
+    for number in range(3):
+        content = bytes([number]) * 400_000
+        kind = {"usageType": "https://u.test", "display": {"en": "Proof"}, "contentType": "text/plain"}
+        said = {**kind, "length": len(content), "sha2": hashlib.sha256(content).hexdigest()}
+        payload = statement(number, attachments=[said])
+        entries.append(ledger.Entry(payload, json.loads(payload), (Attached(said["sha2"], "text/plain", content),)))
+    with bridge.db.write() as session:
+        ledger.add_received(session, entries, authority="{}", issuer=ISSUER)
+    assert drain_outbox.drain(bridge) == 3
+    assert posts == [2, 1]

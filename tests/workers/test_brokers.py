@@ -156,6 +156,19 @@ def test_without_the_broker_nothing_waits_and_nothing_is_lost(
     assert statistics.median(taken) < 0.4, "nudges reach the worker again"
 
 
+def test_a_worker_asks_for_its_broker_every_few_seconds(brokered: Bridge, wire: tuple[Wire, str]) -> None:
+    brokered.run("worker").says("The worker is ready")
+    wire[0].cut()
+    with socket.create_server(("127.0.0.1", wire[0].port)) as deaf:
+        deaf.settimeout(7)  # Celery's own pauses are longer than this from the fourth on
+        for _ in range(8):
+            deaf.accept()[0].close()
+    wire[0].mend()
+    event = brokered.add_event()
+    publisher(brokered.settings())("decide")
+    brokered.decided(event, seconds=20)
+
+
 def test_a_beat_of_its_own_ticks_by_message(brokered: Bridge) -> None:
     brokered.run("worker").says("The worker is ready")
     late = brokered.add_event()

@@ -148,18 +148,35 @@ def _queues(session: Session) -> list[Queue]:
     return [
         _queue(session, "decide", tables.Event),
         _queue(session, "deliver", tables.Delivery),
-        _queue(session, "drain", tables.Outbox, _open_destination()),
+        _outbox(session),
         _queue(session, "write_back", tables.WriteBack),
         _queue(session, "grades", tables.LmsGrade),
     ]
 
 
-def _queue(session: Session, key: str, table: Any, at_work: ColumnElement[bool] | None = None) -> Queue:
-    """``at_work`` leaves out of the lateness what waits for a connection, and not for a worker."""
+def _queue(session: Session, key: str, table: Any) -> Queue:
     waiting = _count(session, table, table.due_at.is_not(None))
-    oldest = select(func.min(table.due_at)).where(table.due_at.is_not(None))
-    since = session.scalar(oldest if at_work is None else oldest.where(at_work))
-    return Queue(key, waiting, since if since is not None and since < now() - _LATE else None)
+    return Queue(key, waiting, _late(session.scalar(select(func.min(table.due_at)).where(table.due_at.is_not(None)))))
+
+
+def _outbox(session: Session) -> Queue:
+    """Late is what a destination could have had: one that nothing keeps from sending, and that took nothing lately."""
+    connection, destination = tables.Connection, tables.Destination
+    first = select(func.min(tables.Outbox.statement_seq)).where(tables.Outbox.connection_id == connection.id)
+    oldest = (
+        select(tables.Statement.stored, destination.delivered_at)
+        .select_from(connection)
+        .join(tables.Statement, tables.Statement.seq == first.correlate(connection).scalar_subquery())
+        .outerjoin(destination, destination.connection_id == connection.id)
+        .where(_open_destination())
+    )
+    since = [max(stored, delivered_at or stored) for stored, delivered_at in session.execute(oldest)]
+    waiting = session.scalar(select(func.count()).select_from(tables.Outbox)) or 0
+    return Queue("drain", waiting, _late(min(since, default=None)))
+
+
+def _late(since: dt.datetime | None) -> dt.datetime | None:
+    return since if since is not None and since < now() - _LATE else None
 
 
 def _stuck(session: Session) -> list[Stuck]:
@@ -171,13 +188,12 @@ def _stuck(session: Session) -> list[Stuck]:
 
 def _open_destination() -> ColumnElement[bool]:
     connection = tables.Connection
-    open_now = and_(
+    return and_(
         connection.enabled,
         connection.problem.is_(None),
         connection.failures == 0,
         or_(connection.paused_until.is_(None), connection.paused_until <= now()),
     )
-    return exists().where(connection.id == tables.Outbox.connection_id, open_now)
 
 
 def _beginning(session: Session) -> Beginning:

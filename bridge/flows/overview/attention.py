@@ -76,19 +76,6 @@ class DeadDelivery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DeadStatement:
-    """A statement that an LRS refused, with its words."""
-
-    id: uuid.UUID
-    event_id: uuid.UUID | None
-    connection: str
-    verb: str
-    object_id: str
-    settled_at: dt.datetime
-    words: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class DeadWriteBack:
     """An outcome that the system of record refused, with its words."""
 
@@ -198,34 +185,6 @@ def dead_deliveries(runtime: Runtime) -> list[DeadDelivery]:
     )
     with runtime.db.read() as session:
         return [_dead_delivery(delivery) for delivery in session.scalars(query)]
-
-
-def dead_statements(runtime: Runtime) -> list[DeadStatement]:
-    """Statements that an LRS refused, newest first."""
-    receipt = tables.StatementReceipt
-    query = (
-        select(tables.Statement, receipt, tables.Connection.name, tables.Prompt.event_id)
-        .join(receipt, receipt.statement_seq == tables.Statement.seq)
-        .join(tables.Connection, tables.Connection.id == receipt.connection_id)
-        .outerjoin(tables.Launch, tables.Launch.id == tables.Statement.launch_id)
-        .outerjoin(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
-        .where(receipt.state == "rejected")
-        .order_by(receipt.settled_at.desc())
-        .limit(_MOST)
-    )
-    with runtime.db.read() as session:
-        return [
-            DeadStatement(
-                id=statement.id,
-                event_id=event_id,
-                connection=connection,
-                verb=statement.verb,
-                object_id=statement.object_id,
-                settled_at=refusal.settled_at,
-                words=refusal.error or "",
-            )
-            for statement, refusal, connection, event_id in session.execute(query)
-        ]
 
 
 def dead_write_backs(runtime: Runtime) -> list[DeadWriteBack]:
