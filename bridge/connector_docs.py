@@ -34,6 +34,8 @@ MEANINGS: Mapping[str, str] = {
     "write-back": "completions are written into it",
     "roster": "it can list its people; the bridge does not take them over yet",
     "statements": "xAPI statements are forwarded to it",
+    "archive": "what it holds can be compared with what was sent: `flowbridge reconcile`",
+    "examination": "`flowbridge doctor` tries in depth what can be wrong with it",
 }
 PROVED: Mapping[str, str] = {
     "live": "live: against the system itself",

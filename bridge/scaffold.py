@@ -37,7 +37,11 @@ _SUITES: Mapping[str, _Suite] = {
     "poll": _Suite("Poll", "PollContract", ("Checkpoint", "EventPage"), ("ClassVar", "Iterator")),
     "write-back": _Suite("WriteBack", "WriteBackContract", ("Outcome", "Receipt")),
     "roster": _Suite("Roster", "RosterContract", ("Checkpoint", "PeoplePage"), ("Iterator",)),
-    "statements": _Suite("StatementSink", "StatementSinkContract", ()),
+    "statements": _Suite("StatementSink", "StatementSinkContract", ("Statement",), ("Sequence",)),
+    "archive": _Suite(
+        "StatementArchive", "StatementArchiveContract", ("StoredPage",), ("Any", "Iterator", "Mapping", "dt")
+    ),
+    "examination": _Suite("Examinable", "ExaminableContract", ("Finding",), ("Iterator",)),
 }
 _environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "skeleton"),

@@ -1,7 +1,8 @@
 """Files: a folder of Markdown guides and checklists, and of packages (SCORM, cmi5, Tin Can).
 
 A guide carries its title, kind and the rest in YAML front matter and is shown as it is. A package is never unpacked:
-only its manifest is read, within bounds, and it is opened where ``packages_base_url`` says that a player serves it.
+only its manifest is read, within bounds, and it is opened where ``packages_base_url`` says that it is served. Tin Can
+packages, and cmi5 ones with one assignable unit, are launched there so that they report by themselves.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.etree.ElementTree import Element, ParseError
 
 import yaml
@@ -41,6 +42,12 @@ from bridge.connect import (
 FILES_PER_PAGE = 50
 MAX_TEXT = 256 * 1024
 MAX_MANIFEST = 2 * 1024 * 1024
+#: What a launch says in the query of an address (cmi5 section 8.1; lms_lrs.md of the Tin Can launch).
+_CMI5_PARAMETERS = frozenset({"endpoint", "fetch", "actor", "activityId", "registration"})
+_TINCAN_PARAMETERS = frozenset({"endpoint", "auth", "actor", "activity_id", "registration"})
+_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+")
+_SHARE = re.compile(r"0*(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)")
+_IN_A_URL = "/?#[]@!$&'()*+,;=:%~"
 _FRONT_MATTER = re.compile(r"---\n(.*?\n)---(?:\n|\Z)", re.DOTALL)
 
 
@@ -48,7 +55,10 @@ class FilesConfig(Config):
     path: Path = Field(description="The folder; everything below it is read, hidden files and links out of it are not.")
     packages_base_url: HttpUrl | None = Field(
         None,
-        description="Where a player serves the packages, by their path in the folder; without it they are only listed.",
+        description=(
+            "Where the packages are served, by their path in the folder: SCORM by a player, the files of Tin Can and"
+            " cmi5 packages below that path. Without it they are only listed."
+        ),
     )
 
 
@@ -147,8 +157,8 @@ class Files(Connector[FilesConfig], CatalogSource):
 
     def _package(self, file: Path) -> Asset:
         name, base = self._name(file), self.config.packages_base_url
-        about = _manifest(file)
-        opening = Opening.link(f"{str(base).rstrip('/')}/{quote(name)}") if base else None
+        about, opens = _manifest(file)
+        opening = opens(f"{str(base).rstrip('/')}/{quote(name)}") if base else None
         return Asset(external_id=name, kind=AssetKind.MODULE, opening=opening, **about)
 
 
@@ -177,8 +187,12 @@ def _front_matter(text: str) -> _FrontMatter:
         raise _UnreadableError(f"its front matter is not YAML ({' '.join(str(error).split())})") from None
 
 
-def _manifest(file: Path) -> dict[str, Any]:
-    """Title, summary, language and tags of a package, from the manifest at the root of its archive."""
+#: Makes the opening of a package out of the address at which it is served.
+_Opens = Callable[[str], Opening]
+
+
+def _manifest(file: Path) -> tuple[dict[str, Any], _Opens]:
+    """What a package is, and how it is opened, from the manifest at the root of its archive."""
     try:
         with zipfile.ZipFile(file) as archive:
             if strange := next((name for name in archive.namelist() if _leaves(name)), None):
@@ -210,7 +224,7 @@ def _xml(archive: zipfile.ZipFile, name: str) -> Element:
         raise _UnreadableError(f"its {name} uses what a manifest has no need of ({type(error).__name__})") from None
 
 
-def _scorm(manifest: Element) -> dict[str, Any]:
+def _scorm(manifest: Element) -> tuple[dict[str, Any], _Opens]:
     """SCORM 1.2 and 2004 content packages (imsmanifest.xml); the two differ in the case of an attribute's name."""
     types = {key.rpartition("}")[2] for element in manifest.findall(".//{*}resource") for key in element.attrib}
     if not types & {"scormtype", "scormType"}:
@@ -220,29 +234,85 @@ def _scorm(manifest: Element) -> dict[str, Any]:
     found = organizations.findall("{*}organization") if organizations is not None else []
     chosen = next((one for one in found if one.get("identifier") == default), found[0] if found else None)
     title = chosen.find("{*}title") if chosen is not None else None
-    return _about(title, None, "scorm-2004" if "scormType" in types else "scorm-1.2")
+    return _about(title, None, "scorm-2004" if "scormType" in types else "scorm-1.2"), Opening.link
 
 
-def _cmi5(structure: Element) -> dict[str, Any]:
-    """A cmi5 course structure (cmi5.xml, cmi5 specification section 14)."""
+def _cmi5(structure: Element) -> tuple[dict[str, Any], _Opens]:
+    """A cmi5 course structure (cmi5.xml, cmi5 specification section 13); one of several units needs a player."""
     title, description = (
         structure.find(f"{{*}}course/{{*}}{part}/{{*}}langstring") for part in ("title", "description")
     )
-    return _about(title, description, "cmi5")
+    units = structure.findall(".//{*}au")
+    return _about(title, description, "cmi5"), _unit(units[0]) if len(units) == 1 else Opening.link
 
 
-def _tincan(package: Element) -> dict[str, Any]:
-    """A Tin Can package (tincan.xml); its first activity is the one that is launched."""
+def _unit(au: Element) -> _Opens:
+    """How an assignable unit is launched (sections 8.1 and 13.1.4)."""
+    url = _launched(_words(au.find("{*}url")), _CMI5_PARAMETERS)
+    structure = {
+        "move_on": au.get("moveOn", ""),
+        "mastery_score": au.get("masteryScore", ""),
+        "launch_method": au.get("launchMethod", ""),
+        "launch_parameters": _words(au.find("{*}launchParameters")),
+        "entitlement_key": _words(au.find("{*}entitlementKey")),
+    }
+    score = structure["mastery_score"]
+    if score and not _SHARE.fullmatch(score):
+        raise _UnreadableError(f"its masteryScore {score[:20]!r} is no number from 0 to 1")
+    said = {name: value for name, value in structure.items() if value}
+    publisher_id = _iri(au.get("id", ""))
+    return lambda base: Opening.cmi5(_below(base, url), publisher_id=publisher_id, **said)
+
+
+def _tincan(package: Element) -> tuple[dict[str, Any], _Opens]:
+    """A Tin Can package (tincan.xml); the first activity that has an address is the one that is launched."""
     activity = "{*}activities/{*}activity"
-    return _about(package.find(f"{activity}/{{*}}name"), package.find(f"{activity}/{{*}}description"), "tincan")
+    title, summary = package.find(f"{activity}/{{*}}name"), package.find(f"{activity}/{{*}}description")
+    about = _about(title, summary, "tincan")
+    chosen = next((one for one in package.findall(activity) if _words(one.find("{*}launch"))), None)
+    if chosen is None:
+        return about, Opening.link
+    url = _launched(_words(chosen.find("{*}launch")), _TINCAN_PARAMETERS)
+    return {**about, "activity_id": _iri(chosen.get("id", ""))}, lambda base: Opening.xapi(_below(base, url))
+
+
+def _launched(url: str, ours: frozenset[str]) -> str:
+    """The address that a manifest launches: a file of the package or one on the web, with room for our parameters."""
+    try:
+        parts = urlsplit(url)
+        taken = ours & set(parse_qs(parts.query, keep_blank_values=True))
+    except ValueError:
+        raise _UnreadableError(f"it launches {url[:60]!r}, which is no address") from None
+    elsewhere = parts.scheme or parts.netloc
+    if not url or (elsewhere and (parts.scheme not in ("http", "https") or not parts.netloc)):
+        raise _UnreadableError(f"it launches {url[:60]!r}: neither a file of the package nor an http address")
+    if not elsewhere and _leaves(unquote(parts.path)):
+        raise _UnreadableError(f"it launches {url[:60]!r}, which is outside of it")
+    if taken:
+        raise _UnreadableError(f"it launches {url[:60]!r}, whose {min(taken)} is for the launch to say")
+    return url
+
+
+def _below(base: str, url: str) -> str:
+    return url if urlsplit(url).netloc else f"{base}/{quote(url, safe=_IN_A_URL)}"
+
+
+def _iri(text: str) -> str:
+    if not _IRI.fullmatch(text):
+        raise _UnreadableError(f"the id {text[:60]!r} of what it launches is no IRI")
+    return text
+
+
+def _words(part: Element | None) -> str:
+    """The text of an element, "" without one; blanks count as one."""
+    return " ".join("".join(part.itertext()).split()) if part is not None else ""
 
 
 def _about(title: Element | None, summary: Element | None, standard: str) -> dict[str, Any]:
-    words, said = (" ".join("".join(part.itertext()).split()) if part is not None else "" for part in (title, summary))
-    if not words:
+    if not (words := _words(title)):
         raise _UnreadableError("its manifest has no title")
     language = title.get("lang", "") if title is not None else ""
-    return {"title": words, "summary": said, "language": language, "tags": (standard,)}
+    return {"title": words, "summary": _words(summary), "language": language, "tags": (standard,)}
 
 
 _MANIFESTS = {"cmi5.xml": _cmi5, "imsmanifest.xml": _scorm, "tincan.xml": _tincan}

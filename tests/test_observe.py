@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from bridge import observe
 
@@ -58,16 +56,6 @@ def test_tokens_and_tickets_are_cut_out_by_their_form(secret: str) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert observe.redact(text) == text
-
-
-@pytest.fixture
-def logs() -> Iterator[None]:
-    """Whatever a test sets up is put back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.mark.usefixtures("logs")

@@ -151,7 +151,7 @@ def _secrets(path: Path, lrs_settings: Settings) -> Secrets:
     runtime = Runtime.start(lrs_settings)
     try:
         setup.prepare(runtime)
-        key, secret = identity.create_credential(runtime, "flowbridge", ["statements:write", "statements:read"])
+        key, secret = identity.create_credential(runtime, "flowbridge", ["statements/write", "statements/read"])
     finally:
         runtime.db.close()
     made = Secrets.make(lrs_key=key, lrs_secret=secret)

@@ -20,6 +20,7 @@ from pydantic import (
 from bridge import conditions, templates
 from bridge.documents import Document, DocumentError, Loc
 from bridge.domain.rules import WIDGET
+from bridge.xapi import destination
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -69,6 +70,8 @@ class Options(_Model):
 
     open_with: Name | None = None
     app_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    #: What of the statements goes there, in which form and how fast.
+    statements: destination.Settings | None = None
     #: It registered itself: its addresses may not lead into a private network.
     self_registered: Literal[True] | None = None
     #: It registered itself and waits for an admin's approval, switched off.
@@ -146,9 +149,13 @@ class ConfigurationDoc(_Model):
     rules: list[RuleDoc] = Field(default_factory=list)
 
 
-_PARTS: Mapping[str, type[_Model]] = {
+_PARTS: Mapping[str, type[BaseModel]] = {
     "connections": ConnectionDoc,
     "options": Options,
+    "statements": destination.Settings,
+    "only": destination.Filter,
+    "without": destination.Filter,
+    "extensions": destination.Extensions,
     "people": PersonDoc,
     "rules": RuleDoc,
     "offer": OfferDoc,

@@ -30,6 +30,7 @@ from bridge.flows.configuration import (
 from bridge.flows.runtime import Runtime
 from bridge.secrets import secret_fields
 from bridge.store import now, tables
+from bridge.xapi import ledger
 
 _HIDDEN, _CHANGED = "(hidden)", "(hidden, another one)"
 
@@ -150,6 +151,9 @@ def _connection_problems(
     if player and connectors.get(player) != "lti_tool":
         tools = ", ".join(sorted(name for name, key in connectors.items() if key == "lti_tool")) or "none yet"
         yield document.at((*where, "options", "open_with"), f"'{player}' is no LTI tool; there are: {tools}")
+    if item.options.statements is not None and not ledger.is_sink(item.connector):
+        message = f"no statements are sent to a connection of '{item.connector}'; this is for an LRS"
+        yield document.at((*where, "options", "statements"), message)
 
 
 def _with_stand_ins(config: Mapping[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
@@ -198,7 +202,7 @@ def _write_connection(runtime: Runtime, session: Session, item: ConnectionDoc) -
     if row is None:
         row = tables.Connection(name=item.name)
         session.add(row)
-    options = item.options.model_dump(exclude_none=True)
+    options = item.options.model_dump(exclude_defaults=True, by_alias=True)
     changed = before is None or (row.connector, row.config, row.options, row.enabled) != (
         item.connector,
         sealed,

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from bridge import support
 from bridge.domain.assets import How, Opening
+from bridge.flows import xapi_launch
 from bridge.flows.decide_prompts import facts_of, person_facts
 from bridge.flows.errors import NotFound, Refused
 from bridge.flows.identity import token_hash
@@ -53,7 +54,10 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opened:
-    """A launch that began: ``html`` and ``steps`` of inline help, or the ``url`` of a link; LTI has its own way."""
+    """A launch that began: ``html`` and ``steps`` of inline help, or the ``url`` to open; LTI has its own way.
+
+    The ``url`` of content that reports by itself holds the key to its session, and is for the person's browser only.
+    """
 
     launch_id: uuid.UUID
     how: str
@@ -125,7 +129,10 @@ def _ticket(session: Session, ticket: str, *, lock: bool = False) -> tables.Tick
 
 
 def revoke(runtime: Runtime, prompt_id: uuid.UUID, *, actor: str) -> int:
-    """Take back the links of a prompt, audited; returns how many were open. Raises NotFound for an unknown prompt."""
+    """Take back the links of a prompt, audited; returns how many were open. Raises NotFound for an unknown prompt.
+
+    Content that was opened by them may report no more.
+    """
     with runtime.db.write() as session:
         if session.get(tables.Prompt, prompt_id) is None:
             raise NotFound(f"there is no prompt {prompt_id}")
@@ -133,6 +140,7 @@ def revoke(runtime: Runtime, prompt_id: uuid.UUID, *, actor: str) -> int:
         taken = session.scalars(links.with_for_update()).all()
         for row in taken:
             row.revoked_at = now()
+        xapi_launch.end(session, prompt_id)
         session.add(tables.Audit(actor=actor, action="prompt.revoke", subject=str(prompt_id)))
         return len(taken)
 
@@ -142,8 +150,9 @@ def open_ticket(
 ) -> Opened:
     """Open what a ticket leads to, as a person who has proved who they are; uses the ticket once.
 
-    For the browser of that session an LTI launch is initiated with it; raises LtiError where the tool can't be.
-    ``framed_by`` is the origin whose page shows it in a frame, where a launch key takes the session's place.
+    For the browser of that session an LTI launch is initiated with it, or content gets its session at the LRS; raises
+    LtiError where the tool can't be. ``framed_by`` is the origin whose page shows it in a frame, where a launch key
+    takes the session's place.
     """
     with runtime.db.write() as session:
         row = _ticket(session, ticket, lock=True)
@@ -157,7 +166,8 @@ def open_ticket(
 def open_prompt(runtime: Runtime, prompt_id: uuid.UUID, person_id: int, *, session_hash: bytes | None = None) -> Opened:
     """Open a prompt from a place that has proved who the person is (the widget, the person's own page).
 
-    For the browser of that session an LTI launch is initiated with it; raises LtiError where the tool can't be.
+    For the browser of that session an LTI launch is initiated with it, or content gets its session at the LRS; raises
+    LtiError where the tool can't be.
     """
     with runtime.db.transact() as db:
         opened = _open(runtime, db, prompt_id, person_id, session_hash=session_hash)
@@ -197,9 +207,9 @@ def _open(
     if prompt is None:
         raise NotFound("there is no such prompt for you")
     launch = _launch(prompt, person_id)
-    row = {"id": launch.id, "how": launch.how, "started_at": launch.started_at, "progress": []}
-    db.execute(_BEGIN, {**row, "prompt_id": prompt.id, "person_id": person_id, "asset_id": launch.asset.id})
-    ledger.report(runtime, db, launch, "launched", at=launch.started_at)
+    if How(launch.how).reports:
+        return _open_content(runtime, db, launch, in_browser=session_hash is not None)
+    _begin(runtime, db, launch)
     if launch.how != How.LTI:
         with Session(db) as session:
             return _opened(session.get_one(tables.Launch, launch.id))
@@ -210,6 +220,35 @@ def _open(
     return dataclasses.replace(opened, start=start)
 
 
+def _begin(runtime: Runtime, db: SqlConnection, launch: occasion.Launch) -> None:
+    row = {"id": launch.id, "how": launch.how, "started_at": launch.started_at, "progress": []}
+    ours = {"prompt_id": launch.prompt.id, "person_id": launch.person.id, "asset_id": launch.asset.id}
+    db.execute(_BEGIN, {**row, **ours})
+    if launch.how != How.CMI5:  # of which each session is launched, and says so itself
+        ledger.report(runtime, db, launch, "launched", at=launch.started_at)
+
+
+def _open_content(runtime: Runtime, db: SqlConnection, launch: occasion.Launch, *, in_browser: bool) -> Opened:
+    """Open content that reports by itself, in the registration in which it was begun and not completed yet.
+
+    So content finds its bookmarks again. Without a browser to open it in, it gets no session yet (``reopen``).
+    """
+    of = tables.Launch
+    begun = db.scalar(
+        select(of.id)
+        .where(of.prompt_id == launch.prompt.id, of.person_id == launch.person.id, of.how == launch.how)
+        .where(of.asset_id == launch.asset.id, of.completed_at.is_(None))
+        .order_by(of.started_at.desc())
+        .limit(1)
+    )
+    if begun is not None:
+        launch = launch._replace(id=begun)
+    else:
+        _begin(runtime, db, launch)
+    url = xapi_launch.begin(runtime, db, launch) if in_browser else ""
+    return Opened(launch.id, launch.how, launch.asset.title, launch.asset.kind, url=url)
+
+
 def _launch(prompt: occasion.Prompt, person_id: int) -> occasion.Launch:
     """A launch of the prompt that begins now, where it is the person's and can be opened."""
     asset, person = prompt.asset, prompt.person
@@ -217,18 +256,39 @@ def _launch(prompt: occasion.Prompt, person_id: int) -> occasion.Launch:
         raise Refused(
             "This link was made for somebody else. Sign in as that person, or open your own prompt.", code="not_for_you"
         )
+    return occasion.Launch(uuid.uuid4(), _way(asset), now(), prompt, person, asset)
+
+
+def _way(asset: occasion.AnyAsset) -> str:
+    """How an asset is opened now; raises Refused where it can't be any more."""
     if asset.retired_at is not None or asset.opening is None:
         raise Refused(
             f"'{asset.title}' was taken out of its catalogue. Ask your LMS admin what replaces it.",
             code="asset_retired",
         )
-    return occasion.Launch(uuid.uuid4(), asset.opening["how"], now(), prompt, person, asset)
+    return str(asset.opening["how"])
 
 
 def launch_page(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
     """The page of a launch that began earlier; raises NotFound when it is somebody else's."""
     with runtime.db.read() as session:
         return _opened(own_launch(session, launch_id, person_id))
+
+
+def reopen(runtime: Runtime, launch_id: uuid.UUID, person_id: int) -> Opened:
+    """The page of a launch like ``launch_page``, for the person's browser: content gets a session at the LRS."""
+    opened = launch_page(runtime, launch_id, person_id)
+    if not How(opened.how).reports:
+        return opened
+    with runtime.db.write() as session:
+        launch = own_launch(session, launch_id, person_id, lock=True)
+        if _way(launch.asset) != launch.how:
+            raise Refused(
+                f"'{opened.title}' is opened in another way now. Open its prompt again.", code="opened_otherwise"
+            )
+        url = xapi_launch.begin(runtime, session.connection(), launch)
+    runtime.nudge("drain")
+    return dataclasses.replace(opened, url=url)
 
 
 def own_launch(session: Session, launch_id: uuid.UUID, person_id: int, *, lock: bool = False) -> tables.Launch:
@@ -245,7 +305,7 @@ def _opened(launch: tables.Launch) -> Opened:
     opened = Opened(launch.id, launch.how, asset.title, asset.kind, completed=launch.completed_at is not None)
     if opening.how is How.LINK:
         return dataclasses.replace(opened, url=opening.url)
-    if opening.how is How.LTI:
+    if opening.how is How.LTI or opening.how.reports:
         return opened
     filled = help_of(launch)
     steps = tuple(Step(step.id, step.text, step.id in launch.progress) for step in filled.steps)

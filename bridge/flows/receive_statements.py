@@ -6,16 +6,18 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
+from bridge.flows import callers, launched_content
+from bridge.flows.callers import Caller
 from bridge.flows.errors import FlowError, Invalid, NotFound, Refused
-from bridge.flows.identity import Caller
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
-from bridge.xapi import ledger, lrs
+from bridge.xapi import ledger, lrs, references
 from bridge.xapi.ledger import Entry
 from bridge.xapi.profile import VOIDED
 from bridge.xapi.validation import InvalidStatement, Version
@@ -29,6 +31,8 @@ _WRITING = text(
     "select min(xact_start) from pg_stat_activity where datname = current_database() and backend_xid is not null"
 )
 
+_NEWEST = select(func.max(tables.Statement.stored))
+
 
 class Conflict(FlowError):
     """The id is known, and stands for another statement."""
@@ -38,115 +42,188 @@ class Conflict(FlowError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """The JSON of one statement or of a list; ``stored`` of the one statement."""
+    """The body of an answer and its Content-Type; of a single statement also when it was stored, and its id."""
 
-    content: str
+    content: bytes
+    content_type: str = "application/json"
     stored: dt.datetime | None = None
+    statement_id: uuid.UUID | None = None
 
 
-def receive(
-    runtime: Runtime, caller: Caller, body: bytes, version: Version, parameters: Mapping[str, str], *, put: bool = False
-) -> list[str]:
-    """Store the statements of a POST body, or the one of a ``put``, all or none; returns their ids in order.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent:
+    """The statements of a request, as it brought them."""
+
+    body: bytes
+    content_type: str
+    version: Version
+    parameters: Mapping[str, str]
+
+
+def receive(runtime: Runtime, caller: Caller, sent: Sent, *, put: bool = False) -> list[str]:
+    """Store the statements of a POST, or the one of a ``put``, all or none; returns their ids in order.
 
     A statement that is known already is left as it is. Raises Invalid with path and rule, Conflict where a known id
     came with another statement, Refused where the caller may not do this.
     """
-    _require(caller, "statements:write")
+    callers.require(caller, "statements/write")
     try:
-        entries = _read(body, version, parameters, put=put)
+        entries = _read(sent, put=put)
         with runtime.db.write() as session:
-            _store(runtime, session, caller, entries)
+            _store(runtime, session, caller, entries, sent.version)
     except InvalidStatement as fault:
         raise Invalid(fault.path, fault.rule) from None
-    runtime.nudge("drain")
+    for queue in ("drain",) if caller.content is None else launched_content.TOLD_BY:
+        runtime.nudge(queue)
     return [entry.statement["id"] for entry in entries]
 
 
-def _require(caller: Caller, scope: str) -> None:
-    if not caller.may(scope):
-        raise Refused(f"the credential '{caller.key}' has no scope {scope}; an admin can make one that has")
-
-
-def _read(body: bytes, version: Version, parameters: Mapping[str, str], *, put: bool) -> Sequence[Entry]:
-    strays = set(parameters) - ({"statementId"} if put else set())
+def _read(sent: Sent, *, put: bool) -> list[Entry]:
+    strays = set(sent.parameters) - ({"statementId"} if put else set())
     if strays:
         raise Invalid(min(strays), "is not a parameter of this request (xAPI-Communication 2.1)")
-    return [lrs.read_one(body, version, parameters.get("statementId"))] if put else lrs.read_batch(body, version)
+    if put:
+        return [lrs.read_one(sent.body, sent.content_type, sent.version, sent.parameters.get("statementId"))]
+    return lrs.read_batch(sent.body, sent.content_type, sent.version)
 
 
-def _store(runtime: Runtime, session: Session, caller: Caller, entries: Sequence[Entry]) -> None:
+def _store(runtime: Runtime, session: Session, caller: Caller, entries: Sequence[Entry], version: Version) -> None:
+    references.line_up(session.connection(), (entry.statement for entry in entries))
+    if caller.content is not None:
+        entries = launched_content.admit(runtime, session, caller, entries)
     issuer = runtime.settings.issuer
-    authority = ledger.identifier({"account": {"homePage": issuer, "name": caller.key}})
-    added = ledger.add_received(session, entries, authority=authority, issuer=issuer)
-    repeats = {of: entry for entry in entries if (of := uuid.UUID(entry.statement["id"])) not in added}
+    authority = callers.authority(caller, issuer)
+    rules = "1.0.0" if version is Version.V1_0_3 else "2.0.0"
+    added = ledger.add_received(session, entries, authority=authority, issuer=issuer, version=rules)
+    _compare(session, {of: entry for entry in entries if (of := uuid.UUID(entry.statement["id"])) not in added})
+    earlier = references.connect(session.connection(), added, (entry.statement for entry in entries))
+    new = [entry for entry in entries if uuid.UUID(entry.statement["id"]) in added]
+    _void(session, caller, authority, [entry for entry in new if entry.statement["verb"]["id"] == VOIDED])
+    _void_late(session, [one for one in earlier if one.verb == VOIDED])
+    if caller.content is not None:
+        launched_content.note(runtime, session, caller, new)
+
+
+def _compare(session: Session, repeats: Mapping[uuid.UUID, Entry]) -> None:
+    """A known id must come with the statement that it is known for."""
+    if not repeats:
+        return
     for known in session.scalars(select(tables.Statement).where(tables.Statement.id.in_(repeats))):
         if not lrs.same(known, repeats[known.id].statement):
             raise Conflict(
                 f"the id {known.id} is known here for another statement; statements never change:"
                 " send a correction under a new id, and void the old one (xAPI-Data 2.3)"
             )
-    for entry in entries:
-        if entry.statement["verb"]["id"] == VOIDED and uuid.UUID(entry.statement["id"]) in added:
-            _void(session, caller, authority, entry)
-    _void_late(session, list(added))
 
 
-def _void(session: Session, caller: Caller, authority: str, entry: Entry) -> None:
-    """Mark what a voiding statement names; one that is not known yet is marked when it comes (xAPI-Data 2.3.2)."""
-    row = tables.Statement
-    target = session.scalar(select(row).where(row.id == uuid.UUID(entry.statement["object"]["id"])))
-    if target is None or target.verb == VOIDED:  # a voiding statement can't be voided: this one is kept, without effect
+def _void(session: Session, caller: Caller, authority: str, voiding: Sequence[Entry]) -> None:
+    """Mark what voiding statements name; what is not known yet is marked when it comes (xAPI-Data 2.3.2)."""
+    if not voiding:
         return
-    if target.authority != authority and not caller.may("all"):
-        raise Refused(
-            f"the statement {target.id} was stated by somebody else; the credential '{caller.key}' may void only what"
-            " it sent itself, one with the scope all may void any"
-        )
-    target.voided_by = target.voided_by or uuid.UUID(entry.statement["id"])
-
-
-def _void_late(session: Session, added: Sequence[uuid.UUID]) -> None:
-    """Mark new statements that their own sender had voided before they came."""
     row = tables.Statement
-    names = [str(of) for of in added]
-    voiding = session.execute(
-        select(row.id, row.object_id, row.authority).where(row.object_id.in_(names), row.verb == VOIDED)
-    )
-    for by, target, authority in voiding.all():
-        of = (row.id == uuid.UUID(target), row.authority == authority, row.verb != VOIDED, row.voided_by.is_(None))
-        session.execute(update(row).where(*of).values(voided_by=by))
+    by = {uuid.UUID(entry.statement["object"]["id"]): uuid.UUID(entry.statement["id"]) for entry in reversed(voiding)}
+    # A voiding statement can't be voided: what tries to is kept, without effect.
+    found = session.execute(select(row.seq, row.id, row.authority).where(row.id.in_(by), row.verb != VOIDED)).all()
+    for target in found:
+        if target.authority != authority and not caller.may("all"):
+            raise Refused(
+                f"the statement {target.id} was stated by somebody else; the credential '{caller.key}' may void only"
+                " what it sent itself, one with the scope all may void any"
+            )
+    _mark(session, {target.seq: by[target.id] for target in found})
 
 
-def find(runtime: Runtime, caller: Caller, parameters: Mapping[str, str], version: Version) -> Answer:
-    """One statement, or a page of a list (xAPI-Communication 2.1.3). Raises Invalid, NotFound or Refused."""
-    _require(caller, "statements:read")
+def _void_late(session: Session, voiding: Sequence[references.Earlier]) -> None:
+    """Mark new statements that their own sender had voided before they came."""
+    if not voiding:
+        return
+    row = tables.Statement
+    by = {(one.target, one.authority): one.id for one in voiding}
+    targets = select(row.seq, row.id, row.authority).where(row.id.in_({of for of, _ in by}), row.verb != VOIDED)
+    found = session.execute(targets).all()
+    _mark(session, {one.seq: by[one.id, one.authority] for one in found if (one.id, one.authority) in by})
+
+
+def _mark(session: Session, voided: Mapping[int, uuid.UUID]) -> None:
+    """Note by which statement others are voided; the first one counts."""
+    if voided:
+        row = tables.Statement
+        change = update(row).where(row.seq == bindparam("number"), row.voided_by.is_(None))
+        values = [{"number": number, "by": by} for number, by in sorted(voided.items())]
+        session.connection().execute(change.values(voided_by=bindparam("by")), values)
+
+
+def find(
+    runtime: Runtime, caller: Caller, parameters: Mapping[str, str], version: Version, *, languages: str = ""
+) -> Answer:
+    """One statement, or a page of a list (xAPI-Communication 2.1.3). Raises Invalid, NotFound or Refused.
+
+    ``languages`` is the Accept-Language of the reader, for ``format=canonical``.
+    """
+    readable = _readable(runtime, caller)
     try:
         one = lrs.statement_id(parameters)
-        query = lrs.Query.parse({} if one else parameters, version)
+        shape = {name: value for name, value in parameters.items() if name in ("attachments", "format")}
+        query = lrs.Query.parse(shape if one else parameters, version)
     except InvalidStatement as fault:
         raise Invalid(fault.path, fault.rule) from None
+    reader = _Reader(query, version, lrs.languages(languages))
     with runtime.db.read() as session:
-        return _one(session, *one) if one else _page(runtime, session, query)
+        if one:
+            return _one(session, reader, readable, *one)
+        return _page(session, reader, readable, urlsplit(runtime.settings.issuer).path)
 
 
-def _one(session: Session, statement_id: uuid.UUID, voided: bool) -> Answer:
+def _readable(runtime: Runtime, caller: Caller) -> lrs.Readable:
+    if caller.content is not None:
+        return lrs.Readable(actor=ledger.key(caller.content.actor), registration=caller.content.launch_id)
+    callers.require(caller, "statements/read", "all/read", "statements/read/mine")
+    if caller.may("statements/read") or caller.may("all/read"):
+        return lrs.EVERYTHING
+    return lrs.Readable(authority=callers.authority(caller, runtime.settings.issuer))
+
+
+class _Reader(NamedTuple):
+    """Who reads, and how it wants statements shown."""
+
+    query: lrs.Query
+    version: Version
+    languages: Sequence[str]
+
+    def shown(self, row: tables.Statement) -> str:
+        return lrs.shown(row, self.version, self.query.format, self.languages)
+
+
+def _one(session: Session, reader: _Reader, readable: lrs.Readable, statement_id: uuid.UUID, voided: bool) -> Answer:
     row = session.scalar(select(tables.Statement).where(tables.Statement.id == statement_id))
-    if row is None or (row.voided_by is not None) is not voided:
-        other = ""
-        if row is not None:
-            other = "; it is not voided, use statementId" if voided else "; it is voided, use voidedStatementId"
-        raise NotFound(f"there is no {'voided ' if voided else ''}statement {statement_id}{other}")
-    return Answer(lrs.shown(row), row.stored)
+    if row is None or not readable.shows(row):
+        raise NotFound(f"there is no {'voided ' if voided else ''}statement {statement_id}")
+    if (row.voided_by is not None) is not voided:
+        other = "is not voided, use statementId" if voided else "is voided, use voidedStatementId"
+        raise NotFound(f"the statement {statement_id} {other}")
+    answer = _with_attachments(session, reader, reader.shown(row), [row])
+    return dataclasses.replace(answer, stored=row.stored, statement_id=row.id)
 
 
-def _page(runtime: Runtime, session: Session, query: lrs.Query) -> Answer:
-    rows = session.scalars(query.select()).all()
+def _page(session: Session, reader: _Reader, readable: lrs.Readable, root: str) -> Answer:
+    query = reader.query
+    rows = session.scalars(query.select(readable)).all()
     page, more = rows[: query.limit], ""
     if len(rows) > len(page):
         # Relative to the server's root, so with the path that the bridge itself may have there (xAPI-Data 2.5).
-        more = f"{urlsplit(runtime.settings.issuer).path}/xapi/statements?more={query.following(page[-1])}"
-    return Answer(f'{{"statements":[{",".join(map(lrs.shown, page))}],"more":"{more}"}}')
+        more = f"{root}/xapi/statements?more={query.following(page[-1])}"
+    return _with_attachments(session, reader, lrs.listed(map(reader.shown, page), more), page)
+
+
+def _with_attachments(session: Session, reader: _Reader, content: str, rows: Sequence[tables.Statement]) -> Answer:
+    if not reader.query.attachments:
+        return Answer(content.encode())
+    link, attachment = tables.StatementAttachment, tables.Attachment
+    theirs = select(link.sha2).where(link.statement_seq.in_([row.seq for row in rows]))
+    found = session.execute(select(attachment.sha2, attachment.content).where(attachment.sha2.in_(theirs)))
+    boundary = uuid.uuid4().hex
+    body = lrs.multipart(content, dict(found.all()), (row.payload for row in rows), boundary)
+    return Answer(body, f'multipart/mixed; boundary="{boundary}"')
 
 
 def consistent_through(runtime: Runtime) -> dt.datetime:
@@ -155,10 +232,10 @@ def consistent_through(runtime: Runtime) -> dt.datetime:
     To be asked before the statements are: what is committed in between is then not missing from the answer.
     """
     at = now()
-    with runtime.db.read() as session:
+    with runtime.db.look() as db:
         if runtime.db.is_sqlite:
             # Writers come one by one: whatever was stored before the newest visible one is visible too.
-            newest = session.scalar(select(func.max(tables.Statement.stored)))
+            newest = db.scalar(_NEWEST)
             return max(newest or at - _LONGEST_WRITE, at - _LONGEST_WRITE)
-        oldest = session.scalar(_WRITING)
+        oldest = db.scalar(_WRITING)
         return min(oldest or at, at) - _CLOCKS

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from typing import Required, TypedDict, Unpack
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from bridge import registry, support
@@ -27,7 +28,8 @@ class Report(TypedDict, total=False):
     """What came of a launch.
 
     ``verb`` is progressed, completed, passed or failed; ``score`` is scaled to 0..1; ``occurrence`` tells repeats of a
-    verb apart; ``occurred_at`` is now when left out.
+    verb apart; ``occurred_at`` is now when left out. ``stated`` is the id of the statement by which content said so
+    itself; without one the bridge states it.
     """
 
     source: Required[str]
@@ -37,6 +39,7 @@ class Report(TypedDict, total=False):
     score: float | None
     occurrence: str
     occurred_at: dt.datetime | None
+    stated: uuid.UUID | None
 
 
 def record(runtime: Runtime, launch_id: uuid.UUID, **report: Unpack[Report]) -> uuid.UUID:
@@ -77,7 +80,11 @@ def record_in(runtime: Runtime, session: Session, launch: tables.Launch, **repor
     if score is not None:
         launch.score = score
     session.flush()
-    ledger.report(runtime, session.connection(), launch, verb, at=at, outcome=outcome)
+    if (stated := report.get("stated")) is None:
+        ledger.report(runtime, session.connection(), launch, verb, at=at, outcome=outcome)
+    else:
+        said = update(tables.Statement).where(tables.Statement.id == stated)
+        session.execute(said.values(outcome_id=outcome_id), execution_options={"synchronize_session": False})
     if completed:
         _write_back(session, outcome, launch.asset.connection)
     push_grades.enqueue(session, outcome)

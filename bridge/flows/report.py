@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime as dt
-import io
 import json
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from bridge.flows import spreadsheet
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
 
@@ -24,7 +24,8 @@ class CompletionRow:
     """One completion: who completed what, when, why it was offered, and the ids that prove it.
 
     Times are UTC (ISO 8601). ``score`` is scaled to 0..1. ``lrs`` names each destination with "delivered", "waiting" or
-    "rejected"; ``written_back`` the system of record with "recorded", "waiting" or "failed".
+    "rejected", or is "voided" where the statement was taken back; ``written_back`` names the system of record with
+    "recorded", "waiting" or "failed".
     """
 
     completed_at: str
@@ -57,13 +58,16 @@ def completions(
     with runtime.db.read() as session:
         rows = session.execute(_query(since, until), execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions(_CHUNK):
-            lrs = _lrs(session, [row.Statement.seq for row in chunk if row.Statement is not None])
+            lrs = _lrs(session, [row.Outcome.id for row in chunk])
             for row in chunk:
                 yield _row(row, lrs)
 
 
 def _query(since: dt.datetime | None, until: dt.datetime | None) -> Select[*tuple[Any, ...]]:
     source = aliased(tables.Connection)
+    # An admin may have sent another statement in place of one that was refused: the newest one counts.
+    said = aliased(tables.Statement)
+    newest = select(func.max(said.seq)).where(said.outcome_id == tables.Outcome.id)
     query = (
         select(
             tables.Outcome,
@@ -84,7 +88,7 @@ def _query(since: dt.datetime | None, until: dt.datetime | None) -> Select[*tupl
         .join(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
         .join(tables.Event, tables.Event.id == tables.Prompt.event_id)
         .join(tables.Rule, tables.Rule.id == tables.Prompt.rule_id)
-        .outerjoin(tables.Statement, tables.Statement.outcome_id == tables.Outcome.id)
+        .outerjoin(tables.Statement, tables.Statement.seq == newest.scalar_subquery())
         .outerjoin(tables.WriteBack, tables.WriteBack.outcome_id == tables.Outcome.id)
         .where(tables.Outcome.completed)
         .order_by(tables.Outcome.occurred_at, tables.Outcome.id)
@@ -96,23 +100,22 @@ def _query(since: dt.datetime | None, until: dt.datetime | None) -> Select[*tupl
     return query
 
 
-def _lrs(session: Session, statements: list[int]) -> dict[int, list[str]]:
-    """For each statement, "destination: state" of every LRS that it goes to."""
-    states: dict[int, list[str]] = {}
-    settled = select(tables.StatementReceipt.statement_seq, tables.Connection.name, tables.StatementReceipt.state).join(
-        tables.Connection, tables.Connection.id == tables.StatementReceipt.connection_id
-    )
-    for seq, name, state in session.execute(settled.where(tables.StatementReceipt.statement_seq.in_(statements))):
-        states.setdefault(seq, []).append(f"{name}: {state}")
-    waiting = select(tables.Outbox.statement_seq, tables.Connection.name).join(
-        tables.Connection, tables.Connection.id == tables.Outbox.connection_id
-    )
-    for seq, name in session.execute(waiting.where(tables.Outbox.statement_seq.in_(statements))):
-        states.setdefault(seq, []).append(f"{name}: waiting")
+def _lrs(session: Session, outcomes: list[uuid.UUID]) -> dict[uuid.UUID | None, list[str]]:
+    """For each outcome, "destination: state" of every LRS that its statement, or one in its place, goes to."""
+    states: dict[uuid.UUID | None, list[str]] = {}
+    statement, receipt, waits = tables.Statement, tables.StatementReceipt, tables.Outbox
+    settled = select(statement.outcome_id, tables.Connection.name, receipt.state)
+    settled = settled.join(receipt, receipt.statement_seq == statement.seq).where(receipt.state != "replaced")
+    waiting = select(statement.outcome_id, tables.Connection.name, literal("waiting"))
+    waiting = waiting.join(waits, waits.statement_seq == statement.seq)
+    for query, row in ((settled, receipt), (waiting, waits)):
+        named = query.join(tables.Connection, tables.Connection.id == row.connection_id)
+        for outcome, name, state in session.execute(named.where(statement.outcome_id.in_(outcomes))):
+            states.setdefault(outcome, []).append(f"{name}: {state}")
     return states
 
 
-def _row(row: Any, lrs: dict[int, list[str]]) -> CompletionRow:
+def _row(row: Any, lrs: dict[uuid.UUID | None, list[str]]) -> CompletionRow:
     outcome, launch, person, asset, catalogue, prompt, event, rule, statement, written_back = row
     return CompletionRow(
         completed_at=outcome.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -131,7 +134,7 @@ def _row(row: Any, lrs: dict[int, list[str]]) -> CompletionRow:
         launch=str(launch.id),
         outcome=str(outcome.id),
         statement=str(statement.id) if statement else "",
-        lrs="; ".join(sorted(lrs.get(statement.seq, ()))) if statement else "",
+        lrs="voided" if statement and statement.voided_by else "; ".join(sorted(lrs.get(outcome.id, ()))),
         written_back=f"{catalogue}: {written_back}" if written_back else "",
     )
 
@@ -146,17 +149,6 @@ def as_json(rows: Iterator[CompletionRow]) -> Iterator[str]:
 
 def as_csv(rows: Iterator[CompletionRow]) -> Iterator[str]:
     """CSV with a head line (RFC 4180), piece by piece."""
-    yield _line(FIELDS)
+    yield spreadsheet.line(FIELDS)
     for row in rows:
-        yield _line([_cell(value) for value in dataclasses.astuple(row)])
-
-
-def _line(cells: Sequence[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(cells)
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """A text that a spreadsheet would run as a formula is shown as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+        yield spreadsheet.line(dataclasses.astuple(row))

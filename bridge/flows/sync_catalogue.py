@@ -179,7 +179,7 @@ def _opened_by(connection: tables.Connection, asset: Asset) -> Asset:
     if opening.how is How.LTI and not opening.tool:
         return dataclasses.replace(asset, opening=dataclasses.replace(opening, tool=connection.name))
     player = connection.options.get("open_with")
-    if opening.how is How.LINK and player:
+    if player and (opening.how is How.LINK or opening.how.reports):
         custom = {"asset_url": opening.url, "asset_id": asset.external_id}
         return dataclasses.replace(asset, opening=Opening.lti(tool=player, custom=custom))
     return asset

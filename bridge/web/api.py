@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from bridge.connect.cloudevents import parse_cloudevents
 from bridge.flows import accept_event, report, trace
+from bridge.flows.callers import Caller
 from bridge.flows.errors import Invalid, Refused
-from bridge.flows.identity import Caller
+from bridge.flows.overview import reconciliations
 from bridge.web.auth import Requires, TheRuntime
 
 router = APIRouter(prefix="/api/v1", tags=["api"])
@@ -91,6 +93,20 @@ def get_completions(
         head = {"Content-Disposition": 'attachment; filename="completions.csv"'}
         return StreamingResponse(report.as_csv(rows), media_type="text/csv; charset=utf-8", headers=head)
     return StreamingResponse(report.as_json(rows), media_type="application/json")
+
+
+@router.get("/reconciliations", dependencies=[Depends(Requires("reports:read"))])
+def get_reconciliations(runtime: TheRuntime, connection: str = "", limit: Limit = 50) -> dict[str, Any]:
+    """Comparisons of LRSs with the ledger, newest first, as numbers of statements."""
+    found = reconciliations.runs(runtime, connection, most=limit)
+    return {"reconciliations": [{**dataclasses.asdict(run), "state": run.state} for run in found]}
+
+
+@router.get("/reconciliations/{run_id}", dependencies=[Depends(Requires("reports:read"))])
+def get_reconciliation(run_id: Annotated[int, Path(ge=1, lt=2**63)], runtime: TheRuntime) -> dict[str, Any]:
+    """One comparison, with the first 500 statements that it found different on the two sides."""
+    run, found = reconciliations.run(runtime, run_id), reconciliations.gaps(runtime, run_id, most=500)
+    return {**dataclasses.asdict(run), "state": run.state, "differences": [dataclasses.asdict(gap) for gap in found]}
 
 
 def _aware(value: dt.datetime | None) -> dt.datetime | None:

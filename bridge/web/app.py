@@ -23,7 +23,8 @@ from bridge.flows.runtime import Runtime
 from bridge.lti.errors import LtiError
 from bridge.observe import logger
 from bridge.settings import Settings
-from bridge.web import api, console, health, hooks, launch, lrs, lti, pages, widget
+from bridge.web import api, console, content, health, hooks, launch, lrs, lti, oauth, pages, profile, widget
+from bridge.web.lrs import border
 
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -36,18 +37,19 @@ _SECURITY = {
 
 
 class BodyLimit:
-    """Refuse bodies over the limit with 413, whether their length is announced or not."""
+    """Refuse bodies over the limit with 413, whether their length is announced or not; the LRS has its own limit."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, of_xapi: int) -> None:
+        self.app, self.limit, self.of_xapi = app, limit, of_xapi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.of_xapi if scope["path"].startswith(f"{border.PREFIX}/") else self.limit
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self.limit:
-            await self._refuse(scope, receive, send)
+        if not announced.isdecimal() or int(announced) > limit:
+            await self._refuse(limit, scope, receive, send)
             return
         body, more = bytearray(), scope["method"] not in ("GET", "HEAD")
         while more:
@@ -56,8 +58,8 @@ class BodyLimit:
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > self.limit:
-                await self._refuse(scope, receive, send)
+            if len(body) > limit:
+                await self._refuse(limit, scope, receive, send)
                 return
         first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
@@ -66,8 +68,8 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _error("too_large", f"The body is larger than {self.limit} bytes. Send less at once.")
+    async def _refuse(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _error("too_large", f"The body is larger than {limit} bytes. Send less at once.")
         await JSONResponse(body, 413, headers={"Connection": "close"})(scope, receive, send)
 
 
@@ -100,7 +102,8 @@ def _error(code: str, message: str, field: str = "") -> dict[str, dict[str, str]
 
 
 def _answer(request: Request, status: int, code: str, message: str, field: str = "") -> Response:
-    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api/", "/hooks/")):
+    of_programs = request.url.path.startswith(("/api/", "/hooks/", "/xapi/"))
+    if "text/html" in request.headers.get("accept", "") and not of_programs:
         return pages.problem(request, status, code, message)
     return JSONResponse(_error(code, message, field), status)
 
@@ -185,7 +188,9 @@ def create_app(runtime: Runtime | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.runtime = the_runtime
-    app.add_middleware(BodyLimit, limit=the_runtime.settings.max_body_bytes)
+    limits = the_runtime.settings
+    app.add_middleware(BodyLimit, limit=limits.max_body_bytes, of_xapi=limits.max_xapi_body_bytes)
+    app.add_middleware(border.Border)
     app.add_exception_handler(FlowError, _flow_error)
     app.add_exception_handler(LtiError, _lti_error)
     app.add_exception_handler(ConnectorError, _connector_error)
@@ -195,9 +200,8 @@ def create_app(runtime: Runtime | None = None) -> FastAPI:
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(SecurityHeaders)
     # Routes are tried in their order: those that most requests want are first.
-    for part in (launch, lti, widget, hooks, api, health, console, pages):
+    for part in (launch, lti, widget, hooks, lrs, api, oauth, content, health, console, pages, profile):
         app.include_router(part.router)
-    app.include_router(lrs.router, include_in_schema=False)  # the xAPI specification describes it, not OpenAPI
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     if runtime is None:
         _leave_to_stay()

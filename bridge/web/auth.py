@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 from typing import Annotated, cast
 
 from fastapi import Depends, Form, HTTPException, Request, Response
 
-from bridge.flows import identity
+from bridge.flows import callers, identity
+from bridge.flows.callers import Caller
 from bridge.flows.errors import Refused
-from bridge.flows.identity import Caller, SignedIn
+from bridge.flows.identity import SignedIn
 from bridge.flows.runtime import Runtime
 
 SESSION_COOKIE = "flowbridge_session"
@@ -88,34 +87,19 @@ async def _form_sender(request: Request, visitor: Visitor, csrf: Annotated[str, 
 FormSender = Annotated[SignedIn, Depends(_form_sender)]
 
 
-def basic(request: Request) -> tuple[str, str] | None:
-    """Key and secret of an ``Authorization: Basic`` header (RFC 7617), or of ``Bearer key:secret``."""
-    kind, _, value = request.headers.get("authorization", "").partition(" ")
-    text = value
-    if kind.lower() == "basic":
-        try:
-            text = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-    elif kind.lower() != "bearer":
-        return None
-    key, colon, secret = text.partition(":")
-    return (key, secret) if colon else None
-
-
 class Requires:
-    """A dependency: a credential with a scope, else 401 or 403 in words."""
+    """A dependency: a credential with a scope, or an access token of one, else 401 or 403 in words."""
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
 
     def __call__(self, request: Request, runtime: TheRuntime) -> Caller:
-        given = basic(request)
-        caller = identity.check_credential(runtime, *given) if given else None
+        caller = callers.authenticate(runtime, request.headers.get("authorization", ""))
         if caller is None:
             raise HTTPException(
                 401,
-                "This needs `Authorization: Basic` with the key and secret of `flowbridge credentials create`.",
+                "This needs `Authorization: Basic` with the key and secret of `flowbridge credentials create`,"
+                " or `Bearer` with a token of /oauth/token.",
                 headers={"WWW-Authenticate": 'Basic realm="flowbridge"'},
             )
         if not caller.may(self.scope):

@@ -43,10 +43,10 @@ def metrics(runtime: TheRuntime) -> Response:
         for name, table in (
             ("decide", tables.Event),
             ("deliver", tables.Delivery),
-            ("drain", tables.Outbox),
             ("write_back", tables.WriteBack),
             ("grades", tables.LmsGrade),
         ):
             due = select(func.count()).select_from(table).where(table.due_at.is_not(None))
             waiting.labels(name).set(session.scalar(due) or 0)
+        waiting.labels("drain").set(session.scalar(select(func.count()).select_from(tables.Outbox)) or 0)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -83,7 +83,7 @@ def _person(
 
 
 def _onward(request: Request, runtime: Runtime, opened: open_launch.Opened, person: SignedIn, token: str) -> Response:
-    if opened.how == "link":
+    if opened.url:
         # A page and not a redirect: browsers apply the form's own policy to where its answer redirects.
         return page(request, "onward.html", person, opened=opened)
     if opened.start is not None:
@@ -119,7 +119,7 @@ def go_on(launch_id: uuid.UUID, request: Request, runtime: TheRuntime, visitor: 
     """Where a launch by an LMS goes on: the help here, or the content elsewhere."""
     if visitor is None:
         return to_sign_in(request)
-    opened = open_launch.launch_page(runtime, launch_id, visitor.person_id)
+    opened = open_launch.reopen(runtime, launch_id, visitor.person_id)
     return _onward(request, runtime, opened, visitor, session_token(request))
 
 

@@ -36,10 +36,14 @@ PLACES = {
     "people": "people",
     "stranger": "people",
     "catalogue": "catalogue",
+    "destinations": "destinations",
+    "dead letters": "dead-letters",
+    "dead letter": "dead-letters",
+    "reconciliations": "reconciliations",
     "failures": "failures",
     "report": "report",
 }
-_THROUGH = {"event": "td a", "stranger": "a.button"}
+_THROUGH = {"event": "td a", "stranger": "a.button", "dead letter": "td a"}
 
 #: Texts whose contrast with what is behind them is below WCAG 2.2 AA (1.4.3): 4.5, or 3 for large ones.
 _TOO_FAINT = """() => {
@@ -228,10 +232,36 @@ def test_what_failed_is_sent_again_without_javascript(browser: Browser, console:
     page = context.new_page()
     sign_in(page, console)
     visit(page, console, "failures")
-    page.get_by_role("button", name="Send all to records again").click()
+    page.get_by_role("link", name="Look at what records refused").click()
+    page.get_by_role("button", name="Send all 4 to records again").click()
     expect(page.get_by_role("status")).to_have_text("Queued again: 4.")
+    visit(page, console, "failures")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", level=2)).to_have_text("Nothing has failed")
+    context.close()
+
+
+def test_a_refused_statement_is_corrected_by_keyboard(browser: Browser, console: Console) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    sign_in(page, console)
+    visit(page, console, "dead letters")
+    page.locator("td a").first.press("Enter")
+    field = page.get_by_label("Statement as JSON, without its id")
+    right = field.input_value()
+    field.fill(right.replace("http://adlnet.gov", "adlnet.gov", 1))
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Send this in its place")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("verb.id")
+    expect(field).to_be_focused()
+    field.fill(right.replace("/verbs/completed", "/verbs/experienced", 1))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Queued in its place")
+    with console.runtime.db.read() as session:
+        states = session.scalars(select(tables.StatementReceipt.state)).all()
+    assert states.count("replaced") == 1
     context.close()
 
 

@@ -138,7 +138,9 @@ def no_state_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def framed(page: Page, school: School, **asked: str) -> FrameLocator:
-    page.goto(f"{school.url}/course?{urlencode(asked)}")
+    # The frame goes from site to site and back. Who looks into it meanwhile may wait for the answer of a process that
+    # is gone, in spite of every timeout.
+    page.goto(f"{school.url}/course?{urlencode(asked)}", wait_until="networkidle")
     return page.frame_locator("iframe")
 
 

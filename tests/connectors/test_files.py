@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.connect import Asset, ConfigError, Http
+from bridge.connect import Asset, ConfigError, Http, Opening
 from bridge.connect.testing import CatalogContract
 from connectors import files
 from connectors.files import Files, FilesConfig
@@ -105,6 +105,42 @@ def test_packages_without_a_player_are_listed_and_not_offered(folder: Path) -> N
     assert any("packages_base_url is not set" in words for words in connect(folder).check().works)
 
 
+def test_a_cmi5_unit_is_launched_as_its_course_structure_says(folder: Path) -> None:
+    said = CMI5.replace("<au ", '<au moveOn="Passed" masteryScore="0.8" launchMethod="OwnWindow" ')
+    said = said.replace(
+        "</url>", "</url><launchParameters>lang=de</launchParameters><entitlementKey>k</entitlementKey>"
+    )
+    package(
+        folder / "packages" / "negotiation.zip", cmi5_xml=said.replace("index.html", "https://au.example/start?a=1")
+    )
+    found = assets(folder, packages_base_url="https://cdn.example/")["packages/negotiation.zip"]
+    assert found.activity_id == "", "the bridge mints the id of what a learner does"
+    assert found.opening == Opening.cmi5(
+        "https://au.example/start?a=1",
+        publisher_id="https://learn.example/negotiation/1",
+        move_on="Passed",
+        mastery_score="0.8",
+        launch_method="OwnWindow",
+        launch_parameters="lang=de",
+        entitlement_key="k",
+    )
+
+
+def test_a_course_of_several_units_needs_a_player(folder: Path) -> None:
+    two = CMI5.replace(
+        "</courseStructure>", '<au id="https://learn.example/2"><url>2.html</url></au></courseStructure>'
+    )
+    package(folder / "packages" / "negotiation.zip", cmi5_xml=two)
+    found = assets(folder, packages_base_url="https://player.example")["packages/negotiation.zip"]
+    assert found.opening == Opening.link("https://player.example/packages/negotiation.zip")
+
+
+def test_a_tin_can_package_without_an_address_needs_a_player(folder: Path) -> None:
+    package(folder / "packages" / "phishing.zip", tincan_xml=TIN_CAN.replace("index.html", ""))
+    found = assets(folder, packages_base_url="https://player.example")["packages/phishing.zip"]
+    assert found.opening == Opening.link("https://player.example/packages/phishing.zip")
+
+
 BROKEN = {
     "README.md": (b"# Not a guide", "front matter"),
     "no-title.md": (b"---\nkind: guide\n---\n", "title"),
@@ -144,6 +180,19 @@ HOSTILE = {
     "not-xml": ({"cmi5_xml": "<courseStructure>"}, "not XML"),
     "no-title": ({"cmi5_xml": "<courseStructure/>"}, "no title"),
     "no-package": ({"readme_txt": "hello"}, "not a SCORM, cmi5 or Tin Can package"),
+    "runs-script": (
+        {"tincan_xml": TIN_CAN.replace("index.html", "javascript:alert(1)")},
+        "neither a file of the package",
+    ),
+    "other-host": ({"cmi5_xml": CMI5.replace("index.html", "//evil.example/x")}, "neither a file of the package"),
+    "launches-outside": ({"tincan_xml": TIN_CAN.replace("index.html", "a/%2e%2e/../x")}, "outside of it"),
+    "brings-an-endpoint": (
+        {"cmi5_xml": CMI5.replace("index.html", "a?endpoint=https://evil.example/")},
+        "for the launch",
+    ),
+    "brings-an-auth": ({"tincan_xml": TIN_CAN.replace("index.html", "a?auth=Basic")}, "whose auth is for the launch"),
+    "no-iri": ({"tincan_xml": TIN_CAN.replace("https://learn.example/phishing", "phishing")}, "is no IRI"),
+    "mastery": ({"cmi5_xml": CMI5.replace("<au ", '<au masteryScore="80" ')}, "no number from 0 to 1"),
     "no-scorm": ({"imsmanifest_xml": SCORM_12.replace("adlcp:scormtype", "adlcp:other")}, "no SCORM resource"),
 }
 

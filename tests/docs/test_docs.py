@@ -85,7 +85,7 @@ def test_settings_that_are_named_exist(document: Path) -> None:
 def test_commands_that_are_named_exist(document: Path) -> None:
     root = typer.main.get_command(app)
     known = {name: getattr(command, "commands", {}) for name, command in root.commands.items()}  # type: ignore[attr-defined]
-    for name, sub in re.findall(r"(?:`|^\$ )flowbridge ([a-z]+)(?: ([a-z]+)\b)?", _text(document), re.MULTILINE):
+    for name, sub in re.findall(r"(?:`|^\$ )flowbridge ([a-z-]+)(?: ([a-z]+)\b)?", _text(document), re.MULTILINE):
         assert name in known, f"there is no command `flowbridge {name}`"
         assert not known[name] or not sub or sub in known[name], f"there is no command `flowbridge {name} {sub}`"
 

@@ -207,7 +207,7 @@ def test_a_context_in_which_the_tool_was_never_launched_is_not_there(office: Any
     assert office.client.post(url, json=body, headers=office.bearer(LINE_ITEM)).status_code in (400, 404)
 
 
-@pytest.mark.parametrize("item", ["x", "0", str(uuid.uuid4()), "a%00b"])
+@pytest.mark.parametrize("item", ["x", "0", "f9f10844-67af-4543-a136-a553fce8262e", "a%00b"])
 def test_a_line_item_that_is_not_there_is_404(office: Any, items: str, item: str) -> None:
     assert office.client.get(f"{items}/{item}", headers=office.bearer(LINE_ITEM)).status_code == 404
 

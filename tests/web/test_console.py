@@ -27,7 +27,19 @@ from bridge.web.auth import SESSION_COOKIE
 from tests.conftest import make_runtime
 from tests.web import monday
 
-PAGES = ("", "connections", "rules", "decisions", "people", "catalogue", "failures", "report")
+PAGES = (
+    "",
+    "connections",
+    "rules",
+    "decisions",
+    "people",
+    "catalogue",
+    "destinations",
+    "dead-letters",
+    "reconciliations",
+    "failures",
+    "report",
+)
 HTML = {"Accept": "text/html"}
 
 
@@ -147,7 +159,9 @@ FORMS = (
     "connections/guides/off",
     "failures/deliveries",
     "failures/write-backs",
-    "failures/statements/records",
+    "dead-letters/records",
+    "dead-letters/records/00000000-0000-0000-0000-000000000000",
+    "reconciliations/1/repair",
 )
 
 
@@ -201,6 +215,9 @@ def test_an_empty_bridge_says_what_to_do_first(new_admin: TestClient, path: str)
         "decisions": "Nothing has been decided yet",
         "people": "Everybody was named for sure",
         "catalogue": "The catalogue is empty",
+        "destinations": "No LRS is connected",
+        "dead-letters": "No LRS has refused a statement",
+        "reconciliations": "Nothing has been compared yet",
         "failures": "Nothing has failed",
         "report": "Nobody completed anything",
     }
@@ -382,23 +399,16 @@ def test_what_was_refused_is_shown_in_the_other_s_words_and_sent_again(admin: Te
     told = words(read(admin, "/console/failures"))
     assert "webhook 'chat' answered 422" in told
     assert "this channel was archived" in told
-    assert monday.REFUSED in told
+    assert "records refused 4 statements" in told
     assert "Queued again: 1" in send(admin, "/console/failures/deliveries", "/console/failures")
     assert "Nothing was queued" in send(admin, "/console/failures/deliveries", "/console/connections/desk")
-    assert "Queued again: 4" in send(admin, "/console/failures/statements/records", "/console/failures")
-    assert "Nothing has failed" in read(admin, "/console/failures")
+    answer = admin.post(
+        "/console/failures/deliveries", data={"csrf": csrf(read(admin, "/console/failures")), "only": "x"}, headers=HTML
+    )
+    assert answer.status_code == 403
     with responses.RequestsMock() as systems:
         systems.post("http://chat.test/prompts", status=200)
         assert deliver_prompt.deliver(bridge) == 1
-
-
-def test_one_failure_is_sent_again_by_itself(admin: TestClient) -> None:
-    page = read(admin, "/console/failures")
-    only = re.findall(r'action="/console/failures/statements/records".*?name="only" value="([^"]+)"', page)
-    told = send(admin, "/console/failures/statements/records", "/console/failures", only=only[-1])
-    assert "Queued again: 1" in told
-    answer = admin.post("/console/failures/deliveries", data={"csrf": csrf(page), "only": "x"}, headers=HTML)
-    assert answer.status_code == 403
 
 
 # the report

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from bridge.flows.runtime import Runtime
 from bridge.store import tables
+from bridge.web.app import create_app
 
 AT = dt.datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=dt.UTC)
 
@@ -92,3 +95,16 @@ def outcome() -> Callable[..., tables.Outcome]:
 @pytest.fixture
 def launch_of() -> Callable[..., tables.Launch]:
     return make_launch
+
+
+@pytest.fixture(params=["runtime", pytest.param("pg_runtime", marks=pytest.mark.postgres)])
+def bridge(request: pytest.FixtureRequest) -> Runtime:
+    """A ready bridge on each of the two databases."""
+    made: Runtime = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def server(bridge: Runtime) -> Iterator[TestClient]:
+    with TestClient(create_app(bridge), base_url="http://bridge.test") as client:
+        yield client

@@ -16,14 +16,14 @@ from bridge.domain.assets import AssetKind
 from bridge.flows import operate, report, resolve_person, same_person
 from bridge.flows.errors import NotFound, Refused
 from bridge.flows.identity import SignedIn
-from bridge.flows.overview import assets, attention, connections, decisions, overview
+from bridge.flows.overview import assets, attention, connections, decisions, destinations, overview
 from bridge.flows.runtime import Runtime
 from bridge.store import now
 from bridge.web import pages
 from bridge.web.auth import TheRuntime
-from bridge.web.console import content, peers
+from bridge.web.console import content, evidence, peers
 from bridge.web.console.frame import Admin, AdminForm, Text, page, to
-from bridge.web.console.plot import SERIES, plot
+from bridge.web.console.plot import SERIES, of_days
 from bridge.web.console.words import REASONS
 
 _ON_SCREEN = 100
@@ -31,13 +31,14 @@ _REPORT_DAYS = 30
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 router.include_router(content.router)
+router.include_router(evidence.router)
 router.include_router(peers.router)
 
 
 @router.get("/")
 def see_overview(request: Request, runtime: TheRuntime, person: Admin) -> Response:
     shown = overview(runtime)
-    return page(request, runtime, person, "overview", shown=shown, plot=plot(shown.days), series=SERIES)
+    return page(request, runtime, person, "overview", shown=shown, plot=of_days(shown.days), series=SERIES)
 
 
 @router.get("/connections")
@@ -233,7 +234,7 @@ def see_failures(request: Request, runtime: TheRuntime, person: Admin) -> Respon
         person,
         "failures",
         deliveries=attention.dead_deliveries(runtime),
-        statements=attention.dead_statements(runtime),
+        statements=destinations.rejected(runtime),
         write_backs=attention.dead_write_backs(runtime),
         grades=attention.dead_grades(runtime),
     )
@@ -252,11 +253,6 @@ def replay_write_backs(runtime: TheRuntime, person: AdminForm, only: Annotated[s
 @router.post("/failures/grades")
 def replay_grades(runtime: TheRuntime, person: AdminForm, only: Annotated[str, Form()] = "") -> Response:
     return _replayed(operate.replay_grades(runtime, _id(only), actor=person.key))
-
-
-@router.post("/failures/statements/{name}")
-def replay_statements(name: str, runtime: TheRuntime, person: AdminForm, only: Annotated[str, Form()] = "") -> Response:
-    return _replayed(operate.replay_statements(runtime, name, _id(only), actor=person.key))
 
 
 def _id(text: str) -> uuid.UUID | None:

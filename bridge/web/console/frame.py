@@ -34,6 +34,7 @@ _DONE = {
     " `flowbridge apply` takes it away.",
     "answered-before": "Somebody had answered this before; nothing was changed.",
     "again": "Queued again: {n}.",
+    "corrected": "Queued in its place. The page of its event shows what becomes of it.",
     "approved": "It is approved and switched on.",
     "rejected": "It is rejected and forgotten.",
     "trusted": "The deployment is approved: it can be launched from there.",

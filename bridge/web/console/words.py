@@ -47,6 +47,12 @@ STATES: Mapping[str, tuple[str, str]] = {
     "withdrawn": ("", "Taken back"),
     "recorded": ("good", "Written back"),
     "rejected": ("bad", "Refused"),
+    "replaced": ("", "Replaced"),
+    "matched": ("good", "All there"),
+    "missing": ("bad", "Missing"),
+    "different": ("warn", "Different"),
+    "voided": ("warn", "Voided on one side"),
+    "foreign": ("", "Of others"),
 }
 
 #: The services of LTI Advantage, by their scopes.
