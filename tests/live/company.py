@@ -35,7 +35,7 @@ class Company:
 
     def __init__(self, bridge: BridgeProcess, admin: Browser, credential: tuple[str, str]) -> None:
         self.bridge, self.url, self.admin = bridge, bridge.base_url, admin
-        self._credential = credential
+        self.credential = credential
 
     def console(self, path: str) -> Page:
         return self.admin.open(f"{self.url}/console/{path}")
@@ -80,23 +80,29 @@ class Company:
         return dict(self._get("/xapi/statements", {"statementId": id_}, version))
 
     def _get(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
-        answer = requests.get(self.url + path, query, auth=self._credential, headers=headers, timeout=30)
+        answer = requests.get(self.url + path, query, auth=self.credential, headers=headers, timeout=30)
         assert answer.ok, answer.text
         return answer.json()
 
     def open_prompt(self, browser: Browser, account: str, event: str) -> Page:
         """The prompt of an event, opened by that person from Desk's widget; what the browser then shows."""
+        opened = self._widget(account, f"prompts/{self._prompt(event)}/open")
+        return browser.send(opened["action"], {"handoff": opened["handoff"]}, origin=PAGES)
 
+    def reads(self, account: str, event: str) -> None:
+        """That person opens the inline help of an event in Desk's widget, and reads it to its end."""
+        opened = self._widget(account, f"prompts/{self._prompt(event)}/open")
+        self._widget(account, f"launches/{opened['launch_id']}/finish")
+
+    def _prompt(self, event: str) -> str:
         def offered() -> str | None:
             prompts = self.get(f"events/{event}")["prompts"]
             assert not any(prompt["reason"] != "offered" for prompt in prompts), prompts
             return next((prompt["id"] for prompt in prompts), None)
 
-        prompt = until(f"a prompt for {event}", offered)
-        opened = self._widget_opens(account, prompt)
-        return browser.send(opened["action"], {"handoff": opened["handoff"]}, origin=PAGES)
+        return until(f"a prompt for {event}", offered)
 
-    def _widget_opens(self, account: str, prompt: str) -> dict[str, Any]:
+    def _widget(self, account: str, path: str) -> dict[str, Any]:
         at = int(time.time())
         claims = {"iss": "desk", "aud": self.url, "sub": account, "iat": at, "exp": at + 300}
         vouched = {"connection": "desk", "assertion": jwt.encode(claims, VOUCHING, algorithm="HS256")}
@@ -104,7 +110,7 @@ class Company:
         answer = requests.post(f"{base}/session", json=vouched, headers=headers, timeout=30)
         assert answer.ok, answer.text
         headers["Authorization"] = f"Bearer {answer.json()['token']}"
-        answer = requests.post(f"{base}/prompts/{prompt}/open", headers=headers, timeout=30)
+        answer = requests.post(f"{base}/{path}", headers=headers, timeout=30)
         assert answer.ok, answer.text
         return dict(answer.json())
 

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.live.company import Company
-from tests.live.systems import Kolibri, LearningLocker, Ltijs, PyLti1p3, System, Tryton
+from tests.live.systems import Kolibri, LearningLocker, Ltijs, PyLti1p3, Ralph, System, Tryton
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +35,12 @@ def pylti1p3() -> Iterator[PyLti1p3]:
 @pytest.fixture(scope="session")
 def learning_locker() -> Iterator[LearningLocker]:
     with LearningLocker() as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
+def ralph() -> Iterator[Ralph]:
+    with Ralph() as system:
         yield system
 
 

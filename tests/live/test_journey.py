@@ -113,7 +113,7 @@ def test_from_the_opportunity_to_the_report(
     assert "Negotiating a renewal" in sent
     assert f"{kolibri.base_url}" in sent  # the tool got the address of what it is to show
 
-    statements = until("both statements in the LRS", lambda: _at_least(2, learning_locker.statements()))
+    statements = until("both statements in the LRS", lambda: _at_least(2, _of(bridge, learning_locker)))
     verbs = {statement["verb"]["id"].rsplit("/", 1)[1] for statement in statements}
     assert verbs == {"launched", "completed"}
 
@@ -161,6 +161,11 @@ def _ana_opens_and_scores(bridge: BridgeProcess, page: Page, link: str) -> str:
     page.locator("form button").click()
     page.locator("#sent").wait_for()
     return shown
+
+
+def _of(bridge: BridgeProcess, lrs: LearningLocker) -> list[dict[str, Any]]:
+    """What this bridge has stated of its people; others use the same LRS."""
+    return [one for one in lrs.statements() if one["actor"].get("account", {}).get("homePage") == bridge.base_url]
 
 
 def _at_least(count: int, found: Any) -> Any:

@@ -5,15 +5,25 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from tests.live.systems import InstallError, Kolibri, LearningLocker, Ltijs, PyLti1p3, System, Tryton
+from tests.live.systems import (
+    InstallError,
+    Kolibri,
+    LearningLocker,
+    Ltijs,
+    PyLti1p3,
+    Ralph,
+    System,
+    Tryton,
+    XapiClients,
+)
 from tests.live.systems.install import live_directory, provide_node
 
-SYSTEMS: dict[str, type[System]] = {
-    system.name: system for system in (Kolibri, Tryton, Ltijs, PyLti1p3, LearningLocker)
+SYSTEMS: dict[str, type[System | XapiClients]] = {
+    system.name: system for system in (Kolibri, Tryton, Ltijs, PyLti1p3, LearningLocker, Ralph, XapiClients)
 }
 
 
-def install(system: type[System]) -> str:
+def install(system: type[System | XapiClients]) -> str:
     """Make the parts of a system that are not current; returns a line that says what was done and how long it took."""
     started = time.monotonic()
     made = [part.folder for part in system.parts if part.make()]
