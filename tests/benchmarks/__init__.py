@@ -18,6 +18,10 @@ class Size:
     seconds: float = 3.0
     connections: int = 16
     people: int = 64
+    #: How many rows wait in a queue whose growth is measured.
+    backlogs: tuple[int, ...] = (10_000, 100_000)
+    #: That the LRS holds while it is measured.
+    statements: int = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ async def _drive(host: str, work: Work, connections: int, seconds: float) -> Loa
     whole, own = time.perf_counter() - begin, time.process_time() - cpu
     for wire in wires:
         wire.transport.close()
-    return Load(len(taken) / whole, len(taken), _percentile(taken, 0.5), _percentile(taken, 0.99), own / whole)
+    return Load(len(taken) / whole, len(taken), percentile(taken, 0.5), percentile(taken, 0.99), own / whole)
 
 
 async def _keep(wire: Wire, work: Work, until: float, taken: list[float], number: int) -> None:
@@ -106,5 +106,6 @@ async def _keep(wire: Wire, work: Work, until: float, taken: list[float], number
         taken.append(time.perf_counter() - at)
 
 
-def _percentile(taken: Sequence[float], share: float) -> float:
+def percentile(taken: Sequence[float], share: float) -> float:
+    """The time within which this share of the measured ones were, in milliseconds, of seconds."""
     return round(sorted(taken)[min(len(taken) - 1, int(len(taken) * share))] * 1000, 2)

@@ -12,6 +12,10 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psycopg
+
+from tests.conftest import POSTGRES
+
 START_SECONDS = 60.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -38,6 +42,13 @@ def move(processes: Iterable[int], chosen: set[int]) -> None:
     for process in processes:
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.sched_setaffinity(process, chosen)
+
+
+def backends(database: str) -> list[int]:
+    """PostgreSQL's own processes for a database, if they are on this machine."""
+    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
+        rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (database,)).fetchall()
+    return [row[0] for row in rows]
 
 
 def cpu_seconds(process: int) -> float:

@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import quote
 
 import jwt
-import psycopg
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.flows import identity, setup
@@ -28,8 +27,8 @@ from bridge.settings import Settings
 from bridge.store import tables
 from tests.benchmarks import Figure, Size
 from tests.benchmarks.load import FORM, Load, Refused, Wire, drive, request
-from tests.benchmarks.machine import cores, cpu_seconds, median, move, on, server
-from tests.conftest import POSTGRES, database, url_of
+from tests.benchmarks.machine import backends, cores, cpu_seconds, median, move, on, server
+from tests.conftest import database, url_of
 from tests.live.systems.system import free_port
 from tests.lti.conftest import LINE_ITEM, READ, RESULT, SCORE
 
@@ -74,7 +73,7 @@ def _compare(folder: Path, name: str, size: Size) -> Figure:
         process = run(server("bridge.cli_serve", "web", ready=f"http://{ours}/readyz", env=env, folder=folder))
         work = _Launches(people)
         drive(ours, work, connections=size.connections, seconds=size.seconds / 2)  # what is first does not count
-        move(_backends(name), cores()[1])
+        move(backends(name), cores()[1])
         sizes = map(str, work.sizes)
         arguments = (bare.partition(":")[2], *sizes)
         framework = run(
@@ -278,10 +277,3 @@ def _requests(runtime: Runtime, host: str, person_id: int, prompt_id: uuid.UUID)
     )
     opening = request("POST", f"/prompts/{prompt_id}/open", host, headers=cookie + FORM, body=f"csrf={signed_in.csrf}")
     return Worker(opening, request("GET", f"/lti/authorize?{query}", host, headers=cookie))
-
-
-def _backends(name: str) -> list[int]:
-    """The database's own processes that serve us; they may stay where they are when they are on another machine."""
-    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
-        rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (name,)).fetchall()
-    return [row[0] for row in rows]
