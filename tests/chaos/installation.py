@@ -17,7 +17,8 @@ from bridge.settings import Settings
 from tests.chaos.plan import Size, Way
 from tests.chaos.processes import Tree
 from tests.chaos.services import PostgreSql, RabbitMq, Redis, Service, running
-from tests.journeys.bridge_process import FLOWBRIDGE, free_port
+from tests.journeys.bridge_process import FLOWBRIDGE
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DESTINATION = """

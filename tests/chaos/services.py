@@ -12,7 +12,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.journeys.bridge_process import free_port, until
+from tests.journeys.bridge_process import until
+from tests.ports import free_port
 
 #: How long a service may take to start, in seconds; RabbitMQ needs about 5 on two cores.
 START_SECONDS = 60.0

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,10 @@ from typing import TypeVar
 
 import requests
 
+from tests.ports import free_port
+
 FLOWBRIDGE = Path(sys.executable).with_name("flowbridge")
 Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def until(what: str, look: Callable[[], Found | None], *, seconds: float = 30) -> Found:

@@ -59,6 +59,7 @@ def office(tmp_path_factory: pytest.TempPathFactory, pylti1p3: PyLti1p3) -> Iter
             jwks_uri=f"{bridge.base_url}/lti/jwks",
         )
         with company(bridge, folder, CONFIGURATION.format(tool=pylti1p3)) as made:
+            bridge.run("sync", "plain")
             yield made
 
 

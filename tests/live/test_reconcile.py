@@ -22,8 +22,8 @@ from bridge.web.app import create_app
 from tests.browser.conftest import serving
 from tests.conftest import make_runtime
 from tests.flows.evidence import deliver, receipts, state, statement, voiding, waiting
-from tests.journeys.bridge_process import free_port
 from tests.live.systems import LearningLocker
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

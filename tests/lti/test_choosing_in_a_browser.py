@@ -17,7 +17,8 @@ from bridge.settings import Settings
 from bridge.web.app import create_app
 from tests.lti.test_deep_linking import DL, Chooser, chooser_in
 from tests.lti.test_placing import LMS, author_in
-from tests.lti.test_sample_tool import free_port, serving
+from tests.lti.test_sample_tool import serving
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 

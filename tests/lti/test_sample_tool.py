@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,13 +28,7 @@ from bridge.flows.runtime import Runtime
 from bridge.lti import keys
 from bridge.settings import Settings
 from bridge.store import tables
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+from tests.ports import free_port
 
 
 @contextlib.contextmanager

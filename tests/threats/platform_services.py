@@ -14,10 +14,11 @@ import requests
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.web.app import create_app
+from tests.ports import free_port
 from tests.threats.phrases import AGE, phrase, shift
 from tests.threats.platform_side import CLAIM, LINE_ITEM, MEMBERS, RESULT, SCORE, Launch, Tool, claims_of
 from tests.threats.platform_tokens import SCOPE, scope_named
-from tests.threats.running import Came, Stage, age, call, came_of, free_port, refused, serving, together
+from tests.threats.running import Came, Stage, age, call, came_of, refused, serving, together
 
 SCORE_TYPE = "application/vnd.ims.lis.v1.score+json"
 ITEM_TYPE = "application/vnd.ims.lis.v2.lineitem+json"

@@ -13,7 +13,6 @@ import json
 import logging
 import re
 import secrets
-import socket
 import tempfile
 import threading
 import time
@@ -38,6 +37,7 @@ from bridge.lti import keysets
 from bridge.settings import Settings
 from bridge.store import now, tables
 from bridge.web.app import create_app
+from tests.ports import free_port
 
 #: What a refusal must not leave behind.
 EFFECTS = (
@@ -55,13 +55,6 @@ EFFECTS = (
     tables.LmsLink,
     tables.LmsMember,
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager

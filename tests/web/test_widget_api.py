@@ -26,6 +26,7 @@ from bridge.domain.events import BusinessEvent, PersonRef
 from bridge.flows import accept_event, configure, decide_prompts, deliver_prompt, sync_catalogue, trace
 from bridge.flows.runtime import Runtime
 from bridge.web import widget
+from tests.ports import free_port
 
 SIGN_IN = "a sign-in secret of thirty-two bytes"
 DESK, SHOP = "http://desk.test", "http://shop.test"
@@ -334,9 +335,7 @@ def test_one_person_can_not_hold_many_requests_open(
 @pytest.fixture
 def process(bridge: Runtime, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The web application in a process of its own, over the same database; it and its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = {"HOME": str(bridge.settings.home), "PORT": str(port), "BASE_URL": "http://bridge.test"}
     env = {**os.environ, **{f"FLOWBRIDGE_{name}": value for name, value in own.items()}}
     argv = [sys.executable, "-P", "-m", "bridge.cli_serve", "web"]

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from sqlalchemy import select
 
 from bridge.settings import Settings
 from bridge.store import Database, now, tables
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STAND_INS = Path(__file__).parent / "standins"
@@ -34,13 +34,6 @@ def until(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.005)
     return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Process:

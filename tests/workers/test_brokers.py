@@ -16,7 +16,8 @@ import pytest
 from kombu.connection import Connection
 
 import workers.app
-from tests.workers.conftest import Bridge, free_port, until
+from tests.ports import free_port
+from tests.workers.conftest import Bridge, until
 from workers.nudge import publisher
 
 BROKERS = {

@@ -16,7 +16,7 @@ from tests.benchmarks.forward.content import statement
 from tests.benchmarks.forward.pipeline import PATIENCE, process
 from tests.benchmarks.forward.relative import app, send
 from tests.benchmarks.machine import cpu_seconds
-from tests.live.systems.system import free_port
+from tests.ports import free_port
 
 START_SECONDS = 30.0
 

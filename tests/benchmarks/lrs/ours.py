@@ -22,7 +22,7 @@ from bridge.xapi import index, ledger
 from tests.benchmarks.lrs import company
 from tests.benchmarks.machine import server
 from tests.conftest import POSTGRES, database, url_of
-from tests.live.systems.system import free_port
+from tests.ports import free_port
 
 CHUNK = 10_000
 _STATEMENT = (

@@ -29,8 +29,8 @@ from tests.benchmarks import Figure, Size
 from tests.benchmarks.load import FORM, Load, Refused, Wire, drive, request
 from tests.benchmarks.machine import backends, cores, cpu_seconds, median, move, on, server
 from tests.conftest import database, url_of
-from tests.live.systems.system import free_port
 from tests.lti.conftest import LINE_ITEM, READ, RESULT, SCORE
+from tests.ports import free_port
 
 TARGET = 0.40
 TOOL = "https://tool.example"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.live.systems.install import LIVE_TESTS, Part, bare_environment, fast_folder, python_part, run
-from tests.live.systems.system import System, free_port
+from tests.live.systems.system import System
+from tests.ports import free_port
 
 INSIDE = LIVE_TESTS / "inside" / "kolibri"
 VENV = python_part("kolibri")

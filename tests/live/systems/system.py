@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import ClassVar, Self
 import requests
 
 from tests.live.systems.install import NotInstalled, Part, bare_environment, live_directory
+from tests.ports import free_port
 
 REQUEST_SECONDS = 30.0
 
@@ -151,11 +151,3 @@ def end_session(process: subprocess.Popen[bytes], grace_seconds: float = 3.0) ->
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
