@@ -81,11 +81,12 @@ _FIRST = """
     ORDER BY o.statement_seq LIMIT :most
 """
 # Up to so many bytes, and one at least. They are in their order before they are joined: to sort payloads takes long.
+# Sizes are integers: PostgreSQL's sums of anything larger are numerics, and slow.
 _READ = """
     SELECT seq, id, payload, version, size, attached FROM (
         SELECT *, sum(size) OVER (ORDER BY seq) - size AS before FROM (
             SELECT claimed.seq, {id} AS id, s.payload, s.version, a.bytes IS NOT NULL AS attached,
-                length(s.payload) + 1 + COALESCE(a.bytes, 0) AS size
+                CAST(length(s.payload) + 1 + COALESCE(a.bytes, 0) AS integer) AS size
             FROM ({claimed}) AS claimed JOIN statement s ON s.seq = claimed.seq LEFT JOIN (
                 SELECT h.statement_seq, sum(length(content)) AS bytes
                 FROM statement_attachment h JOIN attachment c ON c.sha2 = h.sha2
@@ -119,10 +120,15 @@ _RECEIPT = """
     ON CONFLICT (statement_seq, connection_id) DO UPDATE
     SET state = excluded.state, error = excluded.error, replaced_by = NULL, settled_at = excluded.settled_at
 """
+# PostgreSQL plans this while the outbox is nearly empty, and keeps the plan while it grows: bounded on both sides, no
+# plan walks over what waits besides.
 _SETTLE = {
     "postgresql": [
         f"""
-        WITH gone AS (DELETE FROM outbox WHERE connection_id = :to AND statement_seq = ANY(CAST(:seqs AS bigint[])))
+        WITH gone AS (
+            DELETE FROM outbox WHERE connection_id = :to AND statement_seq BETWEEN :first AND :last
+                AND statement_seq = ANY(CAST(:seqs AS bigint[]))
+        )
         INSERT INTO statement_receipt (statement_seq, connection_id, state, settled_at)
         SELECT seq, :to, 'delivered', :now FROM unnest(CAST(:seqs AS bigint[])) AS seq {_RECEIPT}
         """  # noqa: S608
@@ -225,7 +231,8 @@ class Lease:
         """A transaction by itself: it waits for nobody who waits for the destination's row."""
         if delivered:
             with self._db.relax() as transaction:
-                values = {"to": self._to, "seqs": sorted(delivered), "now": now()}
+                seqs = sorted(delivered)
+                values = {"to": self._to, "seqs": seqs, "first": seqs[0], "last": seqs[-1], "now": now()}
                 Driver(transaction).run_all(_SETTLE[self._dialect], **values)
 
     def _first(self, db: Driver, at: dt.datetime, most: int, state: Sequence[Row]) -> list[int]:
