@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from bridge.flows import callers, launched_content
@@ -31,6 +31,10 @@ _WRITING = text(
     "select min(xact_start) from pg_stat_activity where datname = current_database() and backend_xid is not null"
 )
 
+#: One statement: what is shown of it, and what decides whether it is.
+_ONE = select(
+    *(getattr(tables.Statement, name) for name in (*lrs.Kept._fields, *lrs.Readable._fields, "voided_by"))
+).where(tables.Statement.id == bindparam("id"))
 _NEWEST = select(func.max(tables.Statement.stored))
 
 
@@ -42,12 +46,11 @@ class Conflict(FlowError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """The body of an answer and its Content-Type; of a single statement also when it was stored, and its id."""
+    """The body of an answer and its Content-Type; of a single statement also when it was stored."""
 
     content: bytes
     content_type: str = "application/json"
     stored: dt.datetime | None = None
-    statement_id: uuid.UUID | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,10 +171,11 @@ def find(
     except InvalidStatement as fault:
         raise Invalid(fault.path, fault.rule) from None
     reader = _Reader(query, version, lrs.languages(languages))
-    with runtime.db.read() as session:
+    # Without a transaction around it: what was found once never changes.
+    with runtime.db.look() as db:
         if one:
-            return _one(session, reader, readable, *one)
-        return _page(session, reader, readable, urlsplit(runtime.settings.issuer).path)
+            return _one(db, reader, readable, *one)
+        return _page(db, reader, readable, urlsplit(runtime.settings.issuer).path)
 
 
 def _readable(runtime: Runtime, caller: Caller) -> lrs.Readable:
@@ -190,39 +194,40 @@ class _Reader(NamedTuple):
     version: Version
     languages: Sequence[str]
 
-    def shown(self, row: tables.Statement) -> str:
+    def shown(self, row: lrs.Kept) -> str:
         return lrs.shown(row, self.version, self.query.format, self.languages)
 
 
-def _one(session: Session, reader: _Reader, readable: lrs.Readable, statement_id: uuid.UUID, voided: bool) -> Answer:
-    row = session.scalar(select(tables.Statement).where(tables.Statement.id == statement_id))
+def _one(db: Connection, reader: _Reader, readable: lrs.Readable, statement_id: uuid.UUID, voided: bool) -> Answer:
+    row = db.execute(_ONE, {"id": statement_id}).one_or_none()
     if row is None or not readable.shows(row):
         raise NotFound(f"there is no {'voided ' if voided else ''}statement {statement_id}")
     if (row.voided_by is not None) is not voided:
         other = "is not voided, use statementId" if voided else "is voided, use voidedStatementId"
         raise NotFound(f"the statement {statement_id} {other}")
-    answer = _with_attachments(session, reader, reader.shown(row), [row])
-    return dataclasses.replace(answer, stored=row.stored, statement_id=row.id)
+    kept = lrs.Kept(*row[: len(lrs.Kept._fields)])
+    answer = _with_attachments(db, reader, reader.shown(kept), [kept])
+    return dataclasses.replace(answer, stored=kept.stored)
 
 
-def _page(session: Session, reader: _Reader, readable: lrs.Readable, root: str) -> Answer:
+def _page(db: Connection, reader: _Reader, readable: lrs.Readable, root: str) -> Answer:
     query = reader.query
-    rows = session.scalars(query.select(readable)).all()
+    rows = [lrs.Kept(*row) for row in db.execute(*query.select(readable))]
     page, more = rows[: query.limit], ""
     if len(rows) > len(page):
         # Relative to the server's root, so with the path that the bridge itself may have there (xAPI-Data 2.5).
         more = f"{root}/xapi/statements?more={query.following(page[-1])}"
-    return _with_attachments(session, reader, lrs.listed(map(reader.shown, page), more), page)
+    return _with_attachments(db, reader, lrs.listed(map(reader.shown, page), more), page)
 
 
-def _with_attachments(session: Session, reader: _Reader, content: str, rows: Sequence[tables.Statement]) -> Answer:
+def _with_attachments(db: Connection, reader: _Reader, content: str, rows: Sequence[lrs.Kept]) -> Answer:
     if not reader.query.attachments:
         return Answer(content.encode())
     link, attachment = tables.StatementAttachment, tables.Attachment
     theirs = select(link.sha2).where(link.statement_seq.in_([row.seq for row in rows]))
-    found = session.execute(select(attachment.sha2, attachment.content).where(attachment.sha2.in_(theirs)))
+    found = db.execute(select(attachment.sha2, attachment.content).where(attachment.sha2.in_(theirs)))
     boundary = uuid.uuid4().hex
-    body = lrs.multipart(content, dict(found.all()), (row.payload for row in rows), boundary)
+    body = lrs.multipart(content, {row.sha2: row.content for row in found}, (row.payload for row in rows), boundary)
     return Answer(body, f'multipart/mixed; boundary="{boundary}"')
 
 

@@ -9,12 +9,13 @@ from bridge.xapi.lrs.comparing import same
 from bridge.xapi.lrs.negotiating import languages, negotiated
 from bridge.xapi.lrs.query import EVERYTHING, MOST, Query, Readable, statement_id
 from bridge.xapi.lrs.reading import read_batch, read_one
-from bridge.xapi.lrs.showing import Form, listed, multipart, shown
+from bridge.xapi.lrs.showing import Form, Kept, listed, multipart, shown
 
 __all__ = [
     "EVERYTHING",
     "MOST",
     "Form",
+    "Kept",
     "Query",
     "Readable",
     "instant",

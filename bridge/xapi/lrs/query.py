@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+import functools
 import itertools
 import json
 import re
@@ -12,13 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self, get_args
 
-from sqlalchemy import ColumnElement, Select, select, tuple_, union
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, select, tuple_, union
 from sqlalchemy.orm import aliased
 
 from bridge.store import tables
 from bridge.xapi import index, parameters
 from bridge.xapi.index import moment
-from bridge.xapi.lrs.showing import Form
+from bridge.xapi.lrs.showing import Form, Kept
 from bridge.xapi.validation import InvalidStatement, Version
 from bridge.xapi.validation.formats import is_iri, is_iso_8601, is_uuid
 
@@ -51,7 +52,8 @@ class Readable(NamedTuple):
     actor: str | None = None
     registration: uuid.UUID | None = None
 
-    def shows(self, row: tables.Statement) -> bool:
+    def shows(self, row: Any) -> bool:
+        """Is a row of the ledger, with these columns, among it?"""
         return all(value is None or getattr(row, name) == value for name, value in self._asdict().items())
 
 
@@ -94,32 +96,63 @@ class Query:
         except (ValueError, TypeError, AttributeError):
             raise InvalidStatement("more", "must be as an answer of this LRS gave it (xAPI-Data 2.5)") from None
 
-    def following(self, last: tables.Statement) -> str:
+    def following(self, last: Kept) -> str:
         """The token of the page after the one that ended with ``last``; it holds the whole query and never expires."""
         told = json.dumps([dict(self.asked), last.stored.isoformat(), last.seq], separators=(",", ":"))
         return base64.urlsafe_b64encode(told.encode()).decode()
 
-    def select(self, readable: Readable = EVERYTHING) -> Select[tables.Statement]:
-        """The rows of one page, and one more where there are more; voided ones are never among them.
+    def select(self, readable: Readable = EVERYTHING) -> tuple[_Rows, dict[str, Any]]:
+        """The query for the rows of one page, each as in ``Kept``, and one more where there are more; and its values.
 
-        Each way in which a statement can fit is a query of its own, which an index answers in order and which ends
+        Voided statements are never among them.
+        """
+        limits = {name: value for name, value in readable._asdict().items() if value is not None}
+        values = {name: value for name in _FILTERS if (value := getattr(self, name)) is not None}
+        shape = _Shape(
+            frozenset(values), frozenset(limits), self.related_activities, self.related_agents, self.ascending
+        )
+        if self.agent is not None:
+            values |= {f"{kind}_mentioned": index.mention(kind, self.agent) for kind in ("agent", "member")}
+        if self.activity is not None:
+            values["activity_mentioned"] = index.mention("activity", self.activity)
+        if self.after is not None:
+            values["after_stored"], values["after"] = self.after
+        values |= {f"readable_{name}": value for name, value in limits.items()}
+        return _select(shape), {**values, "rows": self.limit + 1}
+
+
+_FILTERS = ("agent", "verb", "activity", "registration", "since", "until", "after")
+
+
+class _Shape(NamedTuple):
+    """What a query asks for, without the values: queries of one shape are one statement to the database."""
+
+    filters: frozenset[str]
+    readable: frozenset[str]
+    related_activities: bool
+    related_agents: bool
+    ascending: bool
+
+    def select(self) -> _Rows:
+        """Each way in which a statement can fit is a query of its own, which an index answers in order and which ends
         after a page; the page is made of theirs.
         """
         row = tables.Statement
-        ways = [self._direct(parts, readable) for parts in self._ways()]
-        if any(value is not None for value in (self.agent, self.verb, self.activity, self.registration)):
-            ways += [self._referring(parts, readable) for parts in self._ways()]
+        kept = select(*(getattr(row, name) for name in Kept._fields))
+        ways = [self._direct(parts) for parts in self._ways()]
+        if not self.filters.isdisjoint(("agent", "verb", "activity", "registration")):
+            ways += [self._referring(parts) for parts in self._ways()]
         if len(ways) == 1:
-            return self._ordered(select(row).where(*self._bounds(row, readable)), row)
+            return self._ordered(kept.where(*self._bounds(row)), row)
         found = union(*(select(way.subquery()) for way in ways)).subquery()
-        return self._ordered(select(row).join(found, found.c.seq == row.seq), row)
+        return self._ordered(kept.join(found, found.c.seq == row.seq), row)
 
-    def _direct(self, parts: Sequence[_Filter], readable: Readable) -> _Rows:
+    def _direct(self, parts: Sequence[_Filter]) -> _Rows:
         """Statements that fit by themselves."""
         chosen, place = _fitting(select(_ROW.seq, _ROW.stored), _ROW, parts)
-        return self._ordered(chosen.where(*self._bounds(_ROW, readable), *self._times(place)), place)
+        return self._ordered(chosen.where(*self._bounds(_ROW), *self._times(place)), place)
 
-    def _referring(self, parts: Sequence[_Filter], readable: Readable) -> _Rows:
+    def _referring(self, parts: Sequence[_Filter]) -> _Rows:
         """Statements about statements that fit, voided ones too (xAPI-Communication 2.1.3, Filter Conditions)."""
         row, reference = _ROW, tables.StatementReference
         # One may refer to several that fit.
@@ -130,55 +163,60 @@ class Query:
             # A mention was stored when its statement was: the index leads to it only from there. As a span, because
             # PostgreSQL takes two equalities for a coincidence, and expects next to nothing.
             chosen = chosen.where(place.stored.between(_TARGET.stored, _TARGET.stored))
-        return self._ordered(chosen.where(*self._bounds(row, readable), *self._times(reference)), reference)
+        return self._ordered(chosen.where(*self._bounds(row), *self._times(reference)), reference)
 
     def _ways(self) -> Iterator[Sequence[_Filter]]:
         """Every combination of the ways to fit the filters."""
-        columns = {"verb": self.verb, "registration": self.registration}
-        fixed = [[_column(name, value)] for name, value in columns.items() if value is not None]
+        fixed = [[_column(name, name)] for name in ("verb", "registration") if name in self.filters]
         filters = [*fixed, *(ways for ways in (self._agent_ways(), self._activity_ways()) if ways)]
         return itertools.product(*filters)
 
     def _agent_ways(self) -> list[_Filter]:
         """As actor or object, or as a member of a Group that is; related: as anybody at all."""
-        if self.agent is None:
+        if "agent" not in self.filters:
             return []
-        ways = [_column("actor", self.agent), _column("object_id", self.agent), _mentioned("member", self.agent)]
+        ways = [_column("actor", "agent"), _column("object_id", "agent"), _mentioned("member")]
         if self.related_agents:
-            ways += [_column("authority", self.agent), _mentioned("agent", self.agent)]
+            ways += [_column("authority", "agent"), _mentioned("agent")]
         return ways
 
     def _activity_ways(self) -> list[_Filter]:
-        if self.activity is None:
+        if "activity" not in self.filters:
             return []
-        ways = [_column("object_id", self.activity)]
-        return [*ways, _mentioned("activity", self.activity)] if self.related_activities else ways
+        ways = [_column("object_id", "activity")]
+        return [*ways, _mentioned("activity")] if self.related_activities else ways
 
     def _ordered(self, chosen: _Rows, place: Any) -> _Rows:
         number = place.statement_seq if hasattr(place, "statement_seq") else place.seq
         order = (column.asc() if self.ascending else column.desc() for column in (place.stored, number))
-        return chosen.order_by(*order).limit(self.limit + 1)
+        return chosen.order_by(*order).limit(bindparam("rows", type_=Integer))
 
-    def _bounds(self, row: Any, readable: Readable) -> list[ColumnElement[bool]]:
+    def _bounds(self, row: Any) -> list[ColumnElement[bool]]:
         """What counts of the statement itself, also where it fits because of another one."""
-        conditions = [getattr(row, name) == value for name, value in readable._asdict().items() if value is not None]
+        conditions = [getattr(row, name) == bindparam(f"readable_{name}") for name in sorted(self.readable)]
         conditions.append(row.voided_by.is_(None))
-        if self.after is not None:
+        if "after" in self.filters:
             here = tuple_(row.stored, row.seq)
-            conditions.append(here > self.after if self.ascending else here < self.after)
+            there = tuple_(*(bindparam(name, type_=column.type) for name, column in _AFTER.items()))
+            conditions.append(here > there if self.ascending else here < there)
         return conditions + self._times(row)
 
     def _times(self, place: Any) -> list[ColumnElement[bool]]:
         """The span of ``stored``: the index that is used begins and ends there."""
         conditions: list[ColumnElement[bool]] = []
-        if self.since is not None:
-            conditions.append(place.stored > self.since)
-        if self.until is not None:
-            conditions.append(place.stored <= self.until)
-        if self.after is not None:
-            stored = self.after[0]
+        if "since" in self.filters:
+            conditions.append(place.stored > bindparam("since"))
+        if "until" in self.filters:
+            conditions.append(place.stored <= bindparam("until"))
+        if "after" in self.filters:
+            stored: Any = bindparam("after_stored")
             conditions.append(place.stored >= stored if self.ascending else place.stored <= stored)
         return conditions
+
+
+#: To make a statement takes several times as long as the database takes to find a page.
+_select = functools.lru_cache(maxsize=512)(_Shape.select)
+_AFTER: Mapping[str, Any] = {"after_stored": tables.Statement.stored, "after": tables.Statement.seq}
 
 
 def _fitting(chosen: _Rows, row: Any, parts: Sequence[_Filter]) -> tuple[_Rows, Any]:
@@ -190,12 +228,13 @@ def _fitting(chosen: _Rows, row: Any, parts: Sequence[_Filter]) -> tuple[_Rows, 
     return chosen, place
 
 
-def _column(name: str, value: object) -> _Filter:
-    return lambda row: _Part((getattr(row, name) == value,))
+def _column(name: str, value: str) -> _Filter:
+    return lambda row: _Part((getattr(row, name) == bindparam(value),))
 
 
-def _mentioned(kind: index.Mentioned, of: str) -> _Filter:
-    number, mention = index.mention(kind, of), _MENTIONS[kind]
+def _mentioned(kind: index.Mentioned) -> _Filter:
+    mention = _MENTIONS[kind]
+    number: ColumnElement[int] = bindparam(f"{kind}_mentioned")
     return lambda row: _Part((mention.mention == number, mention.statement_seq == row.seq), mention)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import json
 import re
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bridge.connect import Attached
-from bridge.store import tables
 from bridge.xapi.index import Json
 from bridge.xapi.ledger import instant
 from bridge.xapi.lrs import multipart as parts
@@ -31,7 +31,17 @@ class Form(enum.StrEnum):
     CANONICAL = "canonical"
 
 
-def shown(row: tables.Statement, version: Version, form: Form = Form.EXACT, languages: Sequence[str] = ()) -> str:
+class Kept(NamedTuple):
+    """What is read of a statement of the ledger, by the names of its columns, to be shown."""
+
+    seq: int
+    stored: dt.datetime
+    payload: bytes
+    version: str
+    authority: str
+
+
+def shown(row: Kept, version: Version, form: Form = Form.EXACT, languages: Sequence[str] = ()) -> str:
     """A statement for a reader of this version: as it came, with what the LRS has to say beside it."""
     text = row.payload.decode()
     if _has_single_activity(text):
