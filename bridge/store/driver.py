@@ -44,7 +44,8 @@ class Driver:
         if self.dialect == "sqlite":
             return self._raw.execute(statement, {name: _for_sqlite(value) for name, value in values.items()})
         given = {name: _for_postgresql(value) for name, value in values.items()}
-        return self._raw.cursor(binary=True).execute(_for_psycopg(statement), given)
+        # A prepared statement keeps a plan that was made while a queue was short. To plan anew costs a claim nothing.
+        return self._raw.cursor(binary=True).execute(_for_psycopg(statement), given, prepare=False)
 
 
 def _rows(cursor: Any) -> list[Row]:

@@ -58,7 +58,7 @@ def shown(row: Kept, version: Version, form: Form = Form.EXACT, languages: Seque
 
 def _has_version(text: str) -> bool:
     """Does the statement say its version itself? Looked into only where the word is in it, or could be by an escape."""
-    return ('"version"' in text or "\\u" in text) and "version" in pieces.members(text)
+    return ('"version"' in text or "\\u" in text) and "version" in json.loads(text)
 
 
 def listed(statements: Iterable[str], more: str) -> str:
