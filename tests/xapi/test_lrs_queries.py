@@ -211,3 +211,16 @@ def test_two_that_belong_together_see_each_other_when_they_come_at_once(bridge: 
     for target, _ in pairs:
         assert program.send("GET", "/statements", {"voidedStatementId": target["id"]}).status_code == 200
     assert len(set(found(program, agent=BOB))) == len(pairs)
+
+
+def test_a_reader_of_its_own_does_not_learn_what_others_stated_by_referring_to_it(
+    bridge: Runtime, program: Program
+) -> None:
+    reader = Program(program.client, bridge, "statements/write", "statements/read/mine")
+    failed, passed, saw = ({"id": f"https://x.test/{name}"} for name in ("failed", "passed", "saw"))
+    theirs, own = statement(verb=failed), statement(verb=passed)
+    program.store(theirs)
+    reader.store(own, about_theirs := about(theirs, verb=saw), about_own := about(own, verb=saw))
+    assert found(reader, verb=failed["id"]) == []
+    assert set(found(reader, verb=passed["id"])) == {own["id"], about_own["id"]}
+    assert set(found(program, verb=failed["id"])) == {theirs["id"], about_theirs["id"]}

@@ -153,12 +153,15 @@ class _Shape(NamedTuple):
         return self._ordered(chosen.where(*self._bounds(_ROW), *self._times(place)), place)
 
     def _referring(self, parts: Sequence[_Filter]) -> _Rows:
-        """Statements about statements that fit, voided ones too (xAPI-Communication 2.1.3, Filter Conditions)."""
+        """Statements about statements that fit, voided ones too (xAPI-Communication 2.1.3, Filter Conditions).
+
+        About such as the reader may read: else what is found would tell of the others.
+        """
         row, reference = _ROW, tables.StatementReference
         # One may refer to several that fit.
         chosen: _Rows = select(reference.statement_seq.label("seq"), reference.stored).distinct()
         chosen = chosen.join(row, row.seq == reference.statement_seq).join(_TARGET, _TARGET.seq == reference.target_seq)
-        chosen, place = _fitting(chosen, _TARGET, parts)
+        chosen, place = _fitting(chosen.where(*self._is_readable(_TARGET)), _TARGET, parts)
         if place is not _TARGET:
             # A mention was stored when its statement was: the index leads to it only from there. As a span, because
             # PostgreSQL takes two equalities for a coincidence, and expects next to nothing.
@@ -193,13 +196,15 @@ class _Shape(NamedTuple):
 
     def _bounds(self, row: Any) -> list[ColumnElement[bool]]:
         """What counts of the statement itself, also where it fits because of another one."""
-        conditions = [getattr(row, name) == bindparam(f"readable_{name}") for name in sorted(self.readable)]
-        conditions.append(row.voided_by.is_(None))
+        conditions = [*self._is_readable(row), row.voided_by.is_(None)]
         if "after" in self.filters:
             here = tuple_(row.stored, row.seq)
             there = tuple_(*(bindparam(name, type_=column.type) for name, column in _AFTER.items()))
             conditions.append(here > there if self.ascending else here < there)
         return conditions + self._times(row)
+
+    def _is_readable(self, row: Any) -> list[ColumnElement[bool]]:
+        return [getattr(row, name) == bindparam(f"readable_{name}") for name in sorted(self.readable)]
 
     def _times(self, place: Any) -> list[ColumnElement[bool]]:
         """The span of ``stored``: the index that is used begins and ends there."""
