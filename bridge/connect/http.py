@@ -96,8 +96,9 @@ def retry_after_seconds(value: str | None, *, now: dt.datetime | None = None) ->
         return float(value)
     try:
         at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    at = at.replace(tzinfo=at.tzinfo or dt.UTC)  # HTTP's times are UTC, also where they do not say so
     return max(0.0, (at - (now or dt.datetime.now(dt.UTC))).total_seconds())
 
 

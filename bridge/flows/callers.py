@@ -20,7 +20,7 @@ from bridge.flows.identity import SCOPES, token_hash
 from bridge.flows.runtime import Runtime
 from bridge.lti.errors import OAuthError
 from bridge.store import now, tables
-from bridge.xapi import ledger
+from bridge.xapi import ledger, lrs
 
 #: How long an access token is good for, in seconds.
 TOKEN_SECONDS = 900
@@ -85,6 +85,18 @@ def require(caller: Caller, *scopes: str) -> None:
 def authority(caller: Caller, issuer: str) -> str:
     """The canonical identifier of who states what a caller sends (xAPI-Data 2.4.9); each launch is one of its own."""
     return ledger.identifier({"account": {"homePage": issuer, "name": caller.key}})
+
+
+def readable(caller: Caller, issuer: str, *scopes: str) -> lrs.Readable:
+    """What of the ledger a caller may read: all with one of these scopes, else what it stated itself.
+
+    Launched content: what belongs to its launch, whoever stated it.
+    """
+    if caller.content is not None:
+        return lrs.Readable(actor=ledger.key(caller.content.actor), registration=caller.content.launch_id)
+    if any(caller.may(scope) for scope in scopes):
+        return lrs.EVERYTHING
+    return lrs.Readable(authority=authority(caller, issuer))
 
 
 def authenticate(runtime: Runtime, authorization: str) -> Caller | None:

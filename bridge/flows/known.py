@@ -1,4 +1,7 @@
-"""What the built-in LRS knows of agents and activities: what the newest statements that name them tell."""
+"""What the built-in LRS knows of agents and activities: what the newest statements that name them tell.
+
+Out of those that the reader may read: names are personal data, and a definition can hold the answers of a quiz.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from bridge.xapi.validation import InvalidStatement, Version
 #: So many statements are looked at for each way to name something: what older ones told was told again, or changed.
 NEWEST = 100
 
-_READ = ("statements/read", "statements/read/mine", "all/read", "profile")
+_READ_ALL = ("statements/read", "all/read", "profile")
+_READ = (*_READ_ALL, "statements/read/mine")
 Column = InstrumentedAttribute[str]
 
 _MAPS = frozenset({"name", "description", "extensions"})
@@ -44,7 +48,7 @@ def person(runtime: Runtime, caller: Caller, asked: Mapping[str, str], version: 
     if caller.content is not None and caller.content.actor != wanted:
         raise Refused("launched content may ask only for the person who launched it")
     row = tables.Statement
-    told = [agent, *_told(runtime, index.key(wanted), (row.actor, row.object_id), ("agent", "member"))]
+    told = [agent, *_told(runtime, caller, index.key(wanted), (row.actor, row.object_id), ("agent", "member"))]
     names = dict.fromkeys(one["name"] for one in told if "name" in one and index.identifier(one) == wanted)
     identifier = {name: [value] for name, value in json.loads(wanted).items()}
     return {"objectType": "Person", **({"name": list(names)} if names else {}), **identifier}
@@ -59,7 +63,7 @@ def activity(runtime: Runtime, caller: Caller, asked: Mapping[str, str]) -> Json
         wanted = parameters.activity_id(asked["activityId"])
     except InvalidStatement as fault:
         raise Invalid(fault.path, fault.rule) from None
-    told = _told(runtime, index.key(wanted), (tables.Statement.object_id,), ("activity",))
+    told = _told(runtime, caller, index.key(wanted), (tables.Statement.object_id,), ("activity",))
     definition = merged([one["definition"] for one in told if one.get("id") == wanted and "definition" in one][::-1])
     return {"objectType": "Activity", "id": wanted, **({"definition": definition} if definition else {})}
 
@@ -78,7 +82,9 @@ def merged(definitions: Sequence[Json]) -> Json:
     return whole
 
 
-def _told(runtime: Runtime, key: str, columns: Sequence[Column], kinds: Sequence[Mentioned]) -> list[Json]:
+def _told(
+    runtime: Runtime, caller: Caller, key: str, columns: Sequence[Column], kinds: Sequence[Mentioned]
+) -> list[Json]:
     """All objects in the newest statements that name something by a column or as a mention, the newest first."""
     row, mention = tables.Statement, tables.StatementMention
     numbers = [index.mention(kind, key) for kind in kinds]
@@ -87,10 +93,11 @@ def _told(runtime: Runtime, key: str, columns: Sequence[Column], kinds: Sequence
         for number in numbers
     ]
     ways = [*(column == key for column in columns), *(row.seq.in_(newest) for newest in of_mentions)]
+    readable = callers.readable(caller, runtime.settings.issuer, *_READ_ALL).conditions(row)
     found: dict[int, tuple[dt.datetime, bytes]] = {}
     with runtime.db.read() as session:
         for named in ways:
-            newest = select(row.seq, row.stored, row.payload).where(named, row.voided_by.is_(None))
+            newest = select(row.seq, row.stored, row.payload).where(named, row.voided_by.is_(None), *readable)
             rows = session.execute(newest.order_by(row.stored.desc()).limit(NEWEST))
             found |= {one.seq: (one.stored, one.payload) for one in rows}
     in_order = sorted(found.values(), key=lambda one: one[0], reverse=True)

@@ -163,7 +163,8 @@ def find(
 
     ``languages`` is the Accept-Language of the reader, for ``format=canonical``.
     """
-    readable = _readable(runtime, caller)
+    callers.require(caller, "statements/read", "all/read", "statements/read/mine")
+    readable = callers.readable(caller, runtime.settings.issuer, "statements/read", "all/read")
     try:
         one = lrs.statement_id(parameters)
         shape = {name: value for name, value in parameters.items() if name in ("attachments", "format")}
@@ -176,15 +177,6 @@ def find(
         if one:
             return _one(db, reader, readable, *one)
         return _page(db, reader, readable, urlsplit(runtime.settings.issuer).path)
-
-
-def _readable(runtime: Runtime, caller: Caller) -> lrs.Readable:
-    if caller.content is not None:
-        return lrs.Readable(actor=ledger.key(caller.content.actor), registration=caller.content.launch_id)
-    callers.require(caller, "statements/read", "all/read", "statements/read/mine")
-    if caller.may("statements/read") or caller.may("all/read"):
-        return lrs.EVERYTHING
-    return lrs.Readable(authority=callers.authority(caller, runtime.settings.issuer))
 
 
 class _Reader(NamedTuple):

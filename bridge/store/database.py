@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session
 
@@ -161,7 +161,7 @@ class Database:
     def _make(self, *, relaxed: bool = False) -> Engine:
         if not self.is_sqlite:
             # As many are kept as are in use at once under load: what overflows is made anew for each transaction.
-            given = {"options": "-c synchronous_commit=off -c jit=off"} if relaxed else {}
+            given = self._options(*(("synchronous_commit=off", "jit=off") if relaxed else ()))
             engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=10, connect_args=given)
             _send_arrays_in_binary(engine)
             _check_before_use(engine)
@@ -171,6 +171,16 @@ class Database:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
+    def _options(self, *more: str) -> dict[str, str]:
+        """What PostgreSQL is told of each connection, behind what the URL tells it.
+
+        In the zone of a server anywhere else, the first and the last hours that a timestamp can have lie beyond the
+        years 1 to 9999, and can't be read.
+        """
+        told = make_url(self.url).query.get("options", "")
+        given = " ".join(told) if isinstance(told, tuple) else told
+        return {"options": " ".join([given, *(f"-c {one}" for one in ("timezone=UTC", *more))]).strip()}
+
     def _make_glance(self) -> Engine:
         """Connections without transactions, for single statements: to switch one over takes as long as its query.
 
@@ -179,6 +189,7 @@ class Database:
         engine = create_engine(
             self.url,
             hide_parameters=True,
+            connect_args=self._options(),
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
             pool_reset_on_return=None,

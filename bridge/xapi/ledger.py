@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from bridge import registry
 from bridge.connect import Attached, StatementSink
+from bridge.observe import logger
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.store import now, tables
@@ -111,7 +112,17 @@ def _add(db: SqlConnection, entry: Entry, *, issuer: str, **reported: Any) -> bo
     added = insert(db, [entry], stored=now(), authority=own_authority(issuer), **reported)
     if added:
         _queue(db, added, [entry], sinks(db), own=True)
+    else:
+        _tell_of_a_stranger(db, entry, own_authority(issuer))
     return bool(added)
+
+
+def _tell_of_a_stranger(db: SqlConnection, entry: Entry, ours: str) -> None:
+    """Somebody may have taken an id that the bridge computes: what it reports goes on, and its evidence is missing."""
+    row = tables.Statement
+    known = db.execute(select(row.authority).where(row.id == uuid.UUID(entry.statement["id"]))).scalar_one()
+    if known != ours:
+        logger("ledger").error("somebody else has used a statement's id", id=entry.statement["id"], authority=known)
 
 
 def add_received(

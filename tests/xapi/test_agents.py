@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bridge.flows.runtime import Runtime
-from tests.xapi.program import ANN, Program, statement
+from tests.xapi.program import ANN, COURSE, Program, statement
 
 ACCOUNT = {"account": {"homePage": "https://hr.test", "name": "E001"}}
 
@@ -93,3 +93,13 @@ def test_who_may_read_may_ask(runtime: Runtime, client: TestClient) -> None:
             program.send("GET", "/activities", {"activityId": "https://x.test/a"}),
         ]
         assert {answer.status_code for answer in answers} == {200 if scope in readers else 403}
+
+
+def test_who_reads_its_own_is_told_nothing_that_others_told(server: TestClient, bridge: Runtime) -> None:
+    reader, other = Program(server, bridge, "statements/write", "statements/read/mine"), Program(server, bridge)
+    quiz = {"id": COURSE, "definition": {"interactionType": "true-false", "correctResponsesPattern": ["true"]}}
+    other.store(statement(actor={**ANN, "name": "Ann, on leave"}, object=quiz))
+    reader.store(statement(actor={**ANN, "name": "Ann"}, object={"id": COURSE, "definition": {"name": {"en": "Quiz"}}}))
+    assert reader.send("GET", "/agents", {"agent": ANN}).json()["name"] == ["Ann"]
+    assert reader.send("GET", "/activities", {"activityId": COURSE}).json()["definition"] == {"name": {"en": "Quiz"}}
+    assert other.send("GET", "/agents", {"agent": ANN}).json()["name"] == ["Ann", "Ann, on leave"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
@@ -75,6 +76,17 @@ def test_the_same_id_again_changes_nothing(bridge: Runtime) -> None:
     with bridge.db.write() as session:
         assert not ledger.add(session, payload(), issuer=ISSUER)
     assert ([row.payload for row in rows(bridge)], len(queued(bridge))) == ([payload()], 2)
+
+
+def test_an_id_that_somebody_else_has_used_is_told(bridge: Runtime) -> None:
+    entry = ledger.Entry(payload(), statement())
+    with bridge.db.write() as session:
+        ledger.add_received(session, [entry], authority="a stranger", issuer=ISSUER)
+        with capture_logs() as logs:
+            assert not ledger.add(session, payload(), issuer=ISSUER)
+    assert [(one["log_level"], one["id"], one["authority"]) for one in logs] == [
+        ("error", statement()["id"], "a stranger")
+    ]
 
 
 def test_a_fact_that_is_rolled_back_leaves_no_statement(bridge: Runtime) -> None:

@@ -132,3 +132,23 @@ def test_a_signature_that_is_none_of_this_statement_is_refused(runtime: Runtime,
     assert [send_signed(program, sent, signature) for signature in wrong] == [400] * len(wrong)
     assert send_signed(program, sent, signed(sent), kind="application/jose") == 400
     assert program.send("GET", "/statements").json()["statements"] == []
+
+
+@pytest.mark.parametrize("boundary", ["boundary*=undefined''x", "boundary*=raw_unicode_escape''%5Cud800", "boundary="])
+def test_a_boundary_that_can_not_be_read_is_refused(runtime: Runtime, client: TestClient, boundary: str) -> None:
+    answer = Program(client, runtime).send("POST", "/statements", body=b"", Content_Type=f"multipart/mixed; {boundary}")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Type")
+
+
+def test_what_takes_long_to_take_apart_is_refused(runtime: Runtime, client: TestClient) -> None:
+    program = Program(client, runtime)
+    head = b"--x\r\nContent-Type: application/json\r\n"
+    long = [
+        (head + b"A: b\r\n" * 1_000 + b"\r\n{}\r\n--x--", "multipart/mixed; boundary=x", "parts[0]"),
+        (head + b"\r\n{}" + b"\r\n--x\r\n\r\n" * 20_000 + b"\r\n--x--", "multipart/mixed; boundary=x", None),
+        (b"", f'multipart/mixed; a="{";" * 1_000}"; boundary=x', "Content-Type"),
+    ]
+    for body, kind, field in long:
+        answer = program.send("POST", "/statements", body=body, Content_Type=kind)
+        assert (answer.status_code, answer.json()["error"].get("field")) == (400, field), answer.text
+        assert "at most" in answer.json()["error"]["message"]

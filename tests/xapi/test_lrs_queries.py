@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
@@ -224,3 +225,36 @@ def test_a_reader_of_its_own_does_not_learn_what_others_stated_by_referring_to_i
     assert found(reader, verb=failed["id"]) == []
     assert set(found(reader, verb=passed["id"])) == {own["id"], about_own["id"]}
     assert set(found(program, verb=failed["id"])) == {theirs["id"], about_theirs["id"]}
+
+
+def test_nor_does_one_of_1_0_3_within_a_sub_statement(runtime: Runtime, client: TestClient) -> None:
+    new, old = Program(client, runtime, version="2.0.0"), Program(client, runtime)
+    around = {"contextAgents": [{"objectType": "contextAgent", "agent": ANN}], "language": "en"}
+    inner = {**statement(context=around), "objectType": "SubStatement"}
+    del inner["id"]
+    new.store(sent := statement(object=inner))
+    asked = {"statementId": sent["id"]}
+    assert new.send("GET", "/statements", asked).json()["object"] == inner
+    assert old.send("GET", "/statements", asked).json()["object"] == {**inner, "context": {"language": "en"}}
+
+
+@pytest.mark.parametrize("told", ["[" * 5000, '[{}, "2020-01-01T00:00:00Z", Infinity]', "[]", "7", "[[], 1, 2]"])
+def test_a_made_up_more_is_refused(runtime: Runtime, client: TestClient, told: str) -> None:
+    more = base64.urlsafe_b64encode(told.encode()).decode()
+    answer = Program(client, runtime).send("GET", "/statements", {"more": more})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "more")
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"])
+def test_a_database_in_another_zone_keeps_every_time(zone: str, pg_runtime: Runtime) -> None:
+    with pg_runtime.db.write() as session:
+        name = session.scalar(text("SELECT current_database()"))
+        session.execute(text(f"ALTER DATABASE {name} SET timezone = '{zone}'"))
+    pg_runtime.db.close()
+    with TestClient(create_app(pg_runtime), base_url="http://bridge.test") as client:
+        program = Program(client, pg_runtime)
+        for at in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+            program.store(sent := statement(timestamp=at))
+            assert program.send("GET", "/statements", {"statementId": sent["id"]}).json()["timestamp"] == at
+            program.store(sent)

@@ -15,6 +15,8 @@ from bridge.connect import Attached
 from bridge.xapi.validation import InvalidStatement
 
 _SECTION = "xAPI-Communication 1.5.2"
+#: In characters, of a header and of the head of a part; and of parts. To read longer ones takes time in squares.
+_LONGEST_HEADER, _LONGEST_HEAD, _MOST_PARTS = 300, 4_000, 10_000
 #: A SHA-2 hash is known by the length of its hex form.
 _HASHES = {56: hashlib.sha224, 64: hashlib.sha256, 96: hashlib.sha384, 128: hashlib.sha512}
 
@@ -29,32 +31,45 @@ class Body:
 
 def opened(body: bytes, content_type: str) -> Body:
     """The parts of a request of statements; raises InvalidStatement where it has another form than the two allowed."""
+    if len(content_type) > _LONGEST_HEADER:
+        raise InvalidStatement("Content-Type", f"must have at most {_LONGEST_HEADER} characters")
     kind = _header(f"Content-Type: {content_type}")
     if kind.get_content_type() == "application/json" and content_type:
         return Body(body)
     if kind.get_content_type() != "multipart/mixed":
         raise InvalidStatement("Content-Type", "must be application/json or multipart/mixed (xAPI-Communication 1.5)")
-    boundary = kind.get_boundary()
-    if not boundary:
-        raise InvalidStatement("Content-Type", f"must name the boundary of its parts ({_SECTION})")
-    first, *others = _split(body, boundary)
+    first, *others = _split(body, _boundary(kind))
     if _header(first[0]).get_content_type() != "application/json" or "content-type" not in _header(first[0]):
         raise InvalidStatement("parts[0]", f"must be of the Content-Type application/json ({_SECTION})")
     found = [_attachment(place, *part) for place, part in enumerate(others, start=1)]
     return Body(first[1], {one.sha2: one for one in found})
 
 
-def _split(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
+def _boundary(kind: Message) -> bytes:
+    try:
+        boundary = (kind.get_boundary() or "").encode()
+    except (LookupError, UnicodeError):  # RFC 2231 lets it name a character set of its own
+        boundary = b""
+    if not boundary:
+        raise InvalidStatement("Content-Type", f"must name the boundary of its parts ({_SECTION})")
+    return boundary
+
+
+def _split(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
     """Head and content of each part (RFC 2046 5.1.1)."""
     # The first delimiter may stand at the very beginning; after the last one nothing counts.
-    mark = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
-    marks = list(mark.finditer(body))
+    mark = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+    marks = list(itertools.islice(mark.finditer(body), _MOST_PARTS + 2))
+    if len(marks) == _MOST_PARTS + 2:
+        raise InvalidStatement("", f"the body must have at most {_MOST_PARTS} parts: send less at once")
     ends = [place for place, found in enumerate(marks) if found[1]]
     if not ends or ends[0] == 0:
         raise InvalidStatement("", f"the body must have parts between its boundaries, and end with one ({_SECTION})")
     parts: list[tuple[str, bytes]] = []
     for begin, end in itertools.pairwise(marks[: ends[0] + 1]):
         head, blank, content = re.sub(rb"\A\r?\n", b"", body[begin.end() : end.start()], count=1).partition(b"\r\n\r\n")
+        if len(head) > _LONGEST_HEAD:
+            raise InvalidStatement(f"parts[{len(parts)}]", f"must have a head of at most {_LONGEST_HEAD} bytes")
         if not blank:
             raise InvalidStatement(f"parts[{len(parts)}]", f"must have a head, an empty line, a content ({_SECTION})")
         parts.append((head.decode("latin-1"), content))

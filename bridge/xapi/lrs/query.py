@@ -20,7 +20,7 @@ from bridge.store import tables
 from bridge.xapi import index, parameters
 from bridge.xapi.index import moment
 from bridge.xapi.lrs.showing import Form, Kept
-from bridge.xapi.validation import InvalidStatement, Version
+from bridge.xapi.validation import InvalidStatement, Version, loads
 from bridge.xapi.validation.formats import is_iri, is_iso_8601, is_uuid
 
 #: The most statements that one answer lists; a query without a limit, or with 0, gets as many.
@@ -54,7 +54,15 @@ class Readable(NamedTuple):
 
     def shows(self, row: Any) -> bool:
         """Is a row of the ledger, with these columns, among it?"""
-        return all(value is None or getattr(row, name) == value for name, value in self._asdict().items())
+        return all(getattr(row, name) == value for name, value in self.limits().items())
+
+    def conditions(self, row: Any) -> list[ColumnElement[bool]]:
+        """The same as conditions of a query."""
+        return [getattr(row, name) == value for name, value in self.limits().items()]
+
+    def limits(self) -> dict[str, Any]:
+        """The columns that must have a certain value."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 EVERYTHING = Readable()
@@ -90,10 +98,11 @@ class Query:
     @classmethod
     def _resumed(cls, token: str, version: Version) -> Self:
         try:
-            asked, stored, number = json.loads(base64.urlsafe_b64decode(token))
+            told: Any = loads(base64.urlsafe_b64decode(token))
+            asked, stored, number = told
             after = moment(stored), int(number) % 2**63
             return dataclasses.replace(cls.parse(asked, version), after=after)
-        except (ValueError, TypeError, AttributeError):
+        except (InvalidStatement, ValueError, TypeError, AttributeError):
             raise InvalidStatement("more", "must be as an answer of this LRS gave it (xAPI-Data 2.5)") from None
 
     def following(self, last: Kept) -> str:
@@ -106,7 +115,7 @@ class Query:
 
         Voided statements are never among them.
         """
-        limits = {name: value for name, value in readable._asdict().items() if value is not None}
+        limits = readable.limits()
         values = {name: value for name in _FILTERS if (value := getattr(self, name)) is not None}
         shape = _Shape(
             frozenset(values), frozenset(limits), self.related_activities, self.related_agents, self.ascending

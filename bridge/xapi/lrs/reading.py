@@ -28,7 +28,7 @@ def read_batch(body: bytes, content_type: str, version: Version) -> list[Entry]:
     payloads = pieces.items(text) if listed else [text.strip()]
     attached = [_attached(one, opened, f"[{place}]." if listed else "") for place, one in enumerate(statements)]
     _all_belong(opened, attached)
-    return [_entry(*one, str(uuid.uuid4())) for one in zip(payloads, statements, attached, strict=True)]
+    return [_entry(*one) for one in zip(payloads, statements, attached, strict=True)]
 
 
 def read_one(body: bytes, content_type: str, version: Version, statement_id: str | None) -> Entry:
@@ -46,12 +46,13 @@ def read_one(body: bytes, content_type: str, version: Version, statement_id: str
     return _entry(opened.json.decode().strip(), statement, attached, statement_id)
 
 
-def _entry(payload: str, statement: Json, attached: tuple[Attached, ...], given: str) -> Entry:
+def _entry(payload: str, statement: Json, attached: tuple[Attached, ...], given: str | None = None) -> Entry:
     """The statement as it is kept: with an id, and without what each LRS says for itself."""
     if not statement.keys().isdisjoint(_OWN_WORD):
         kept = {name: piece for name, piece in pieces.members(payload).items() if name not in _OWN_WORD}
         payload, statement = pieces.joined(kept), {name: statement[name] for name in kept}
     if "id" not in statement:
+        given = given or str(uuid.uuid4())
         payload, statement = f'{{"id":"{given}",{payload[1:]}', {"id": given, **statement}
     return Entry(payload.encode(), statement, attached)
 

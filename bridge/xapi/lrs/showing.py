@@ -46,8 +46,8 @@ def shown(row: Kept, version: Version, form: Form = Form.EXACT, languages: Seque
     text = row.payload.decode()
     if _has_single_activity(text):
         text = _in_lists(text)
-    if version is Version.V1_0_3 and row.version != "1.0.0" and any(name in text for name in _LATER_PROPERTIES):
-        text = _rewritten(text, {"context": _without_later_properties})
+    if version is Version.V1_0_3 and row.version != "1.0.0":
+        text = _without_later_properties(text)
     if form is not Form.EXACT:
         text = _rewritten(text, _changes(_IDS if form is Form.IDS else _canonical(list(languages))))
     said = f',"stored":"{instant(row.stored)}","authority":{{"objectType":"Agent",{row.authority[1:]}'
@@ -108,9 +108,17 @@ def _changed(thing: Json, changes: _Changes) -> Json:
     return {name: changes[name](value) if name in changes else value for name, value in thing.items()}
 
 
-def _without_later_properties(context: Json) -> Json:
-    """What 1.0.3 has no property for, its readers may refuse (xAPI-Data 2.2)."""
-    return {name: value for name, value in context.items() if name not in _LATER_PROPERTIES}
+def _without_later_properties(text: str) -> str:
+    """A statement, or SubStatement, as 1.0.3 has it: its readers may refuse what it has no property for (2.2)."""
+    if "\\u" not in text and not any(name in text for name in _LATER_PROPERTIES):
+        return text
+    found = pieces.members(text)
+    if "context" in found:
+        kept = {name: some for name, some in pieces.members(found["context"]).items() if name not in _LATER_PROPERTIES}
+        found["context"] = pieces.joined(kept)
+    if "object" in pieces.members(found["object"]):
+        found["object"] = _without_later_properties(found["object"])
+    return pieces.joined(found)
 
 
 class _Lens(NamedTuple):
