@@ -19,7 +19,7 @@ from bridge import registry, scaffold
 from bridge.cli_demo import demo
 from bridge.cli_doctor import doctor
 from bridge.cli_reconcile import dead_letters, reconcile
-from bridge.cli_runtime import open_runtime
+from bridge.cli_runtime import open_runtime, progress
 from bridge.cli_serve import serve, web, worker
 from bridge.cli_statements import app as statements_app
 from bridge.connect import CAPABILITIES, ConnectorError, capabilities_of
@@ -111,14 +111,14 @@ def sync(
     full: Annotated[bool, typer.Option(help="Begin again, from the first page")] = False,
 ) -> None:
     """Synchronise a catalogue; goes on where an unfinished walk stopped."""
-    is_terminal = sys.stderr.isatty()
 
-    def show(progress: sync_catalogue.Progress) -> None:
-        of = f" of {progress.total}" if progress.total else ""
-        line = f"page {progress.pages}: {progress.seen}{of} assets seen, {progress.changed} changed"
-        typer.echo(f"\r{line}" if is_terminal else line, err=True, nl=not is_terminal)
+    def line(at: sync_catalogue.Progress) -> str:
+        of = f" of {at.total}" if at.total else ""
+        return f"page {at.pages}: {at.seen}{of} assets seen, {at.changed} changed"
 
-    done = sync_catalogue.sync(open_runtime(), name, full=full, progress=show)
+    runtime = open_runtime()
+    with progress() as show:
+        done = sync_catalogue.sync(runtime, name, full=full, progress=lambda at: show(line(at)))
     resumed = " (went on where the last walk stopped)" if done.resumed else ""
     typer.echo(f"{name}: {done.seen} assets seen, {done.changed} changed, {done.retired} retired{resumed}.")
 
@@ -248,7 +248,10 @@ def report_completions(
     form: Annotated[Format, typer.Option("--format")] = Format.CSV,
 ) -> None:
     """Completions with the chain of ids that proves each."""
-    rows = report.completions(open_runtime(), _day(since), _day(until))
+    first, end = _day(since), _day(until)
+    if first is not None and first == end:
+        _fail(f"nothing lies between {since} and {until}: the end is not included, so name the day after the last one")
+    rows = report.completions(open_runtime(must_exist=True), first, end)
     for piece in report.as_csv(rows) if form is Format.CSV else report.as_json(rows):
         sys.stdout.write(piece)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.cli_runtime import open_runtime
+from bridge.cli_runtime import open_runtime, progress
+from bridge.connect import ConnectorError, Unsupported
 from bridge.flows import dead_letters as letters
 from bridge.flows import operate, spreadsheet
 from bridge.flows import reconcile as flow
 from bridge.flows.errors import Refused
-from bridge.flows.overview import destinations, reconciliations
+from bridge.flows.overview import connections, reconciliations
 from bridge.flows.overview.reconciliations import Gap, Run
 from bridge.flows.runtime import Runtime
 
@@ -43,12 +45,19 @@ def reconcile(
     repair: Annotated[bool, typer.Option(help="Send again what is missing there or not voided there")] = False,
     form: Annotated[Comparison, typer.Option("--format")] = Comparison.TEXT,
 ) -> None:
-    """Compare what an LRS has with what was sent there; exits 1 where they differ."""
-    runtime = open_runtime()
+    """Compare what an LRS has with what was sent there; exits 1 where they differ, or one could not be compared."""
+    runtime = open_runtime(must_exist=True)
     differ = False
     _write(_HEADS.get(form, ""))
     for name in [connection] if connection else _readable(runtime):
-        run = flow.reconcile(runtime, name, actor="cli", full=full, progress=_show)
+        try:
+            run = _compared(runtime, name, full=full)
+        except Unsupported:
+            raise
+        except ConnectorError as error:  # one LRS that is away must not keep the others from being compared
+            differ = True
+            typer.echo(f"{name}: not compared: {error}. `flowbridge doctor {name}` looks for the cause.", err=True)
+            continue
         if repair and flow.repair(runtime, run.id, actor="cli"):
             run = reconciliations.run(runtime, run.id)
         _write(_FORMS[form](run, reconciliations.gaps(runtime, run.id)))
@@ -62,26 +71,47 @@ def dead_letters(
     form: Annotated[Letters, typer.Option("--format")] = Letters.TEXT,
 ) -> None:
     """List the statements that an LRS refused, newest first, with its words; or send them again."""
-    runtime = open_runtime()
-    if not replay:
-        found = letters.letters(runtime, connection)
-        _write(letter.line for letter in found) if form is Letters.NDJSON else _write(map(_told, found))
+    runtime = open_runtime(must_exist=True)
+    names = _destinations(runtime, connection)
+    if replay:
+        for name in names:
+            typer.echo(f"{name}: {operate.replay_statements(runtime, name, actor='cli')} queued again.")
         return
-    for name in [connection] if connection else [each.row.name for each in destinations.listing(runtime)]:
-        typer.echo(f"{name}: {operate.replay_statements(runtime, name, actor='cli')} queued again.")
+    found = letters.letters(runtime, connection)
+    first = next(found, None)
+    if first is None:  # beside the output, which programs read
+        typer.echo(f"{connection or 'No LRS'} has refused {'nothing' if connection else 'a statement'}.", err=True)
+        return
+    _write(map(_line if form is Letters.NDJSON else _told, itertools.chain([first], found)))
+
+
+def _destinations(runtime: Runtime, connection: str) -> list[str]:
+    """Every LRS, or that one. Raises NotFound, and Refused for a connection that takes no statements."""
+    names = [row.name for row in _lrss(runtime)]
+    if connection and connection not in names:
+        held = connections.detail(runtime, connection).row.system
+        raise Refused(f"'{connection}' is no LRS but {held}; the LRSs are: {', '.join(names) or 'none yet'}")
+    return [connection] if connection else names
 
 
 def _readable(runtime: Runtime) -> list[str]:
-    names = [each.row.name for each in destinations.listing(runtime) if each.readable and each.row.enabled]
+    names = [row.name for row in _lrss(runtime) if "archive" in row.capabilities and row.enabled]
     if not names:
         raise Refused("no enabled connection is an LRS that can be read back; `flowbridge apply` adds one")
     return names
 
 
-def _show(progress: flow.Progress) -> None:
-    is_terminal = sys.stderr.isatty()
-    line = f"{progress.seen} statements seen, {progress.asked} asked for one by one"
-    typer.echo(f"\r{line}" if is_terminal else line, err=True, nl=not is_terminal)
+def _lrss(runtime: Runtime) -> list[connections.Row]:
+    return [row for row in connections.listing(runtime) if "statements" in row.capabilities]
+
+
+def _compared(runtime: Runtime, name: str, *, full: bool) -> Run:
+    with progress() as show:
+
+        def tell(at: flow.Progress) -> None:
+            show(f"{at.seen} statements seen, {at.asked} asked for one by one")
+
+        return flow.reconcile(runtime, name, actor="cli", full=full, progress=tell)
 
 
 def _write(pieces: Iterable[str]) -> None:
@@ -90,7 +120,7 @@ def _write(pieces: Iterable[str]) -> None:
 
 
 def _text(run: Run, gaps: Iterator[Gap]) -> Iterator[str]:
-    since = f"since {run.since:%Y-%m-%d %H:%M:%S}" if run.since else "from the beginning"
+    since = f"since {run.since:%Y-%m-%d %H:%M:%S} UTC" if run.since else "from the beginning"
     through = f" through {run.through:%Y-%m-%d %H:%M:%S} UTC" if run.through else ""
     yield f"{run.connection}: compared {since}{through}\n"
     yield from (f"  {kind:9} {getattr(run, kind)}\n" for kind in reconciliations.KINDS)
@@ -119,10 +149,13 @@ def _csv(run: Run, gaps: Iterator[Gap]) -> Iterator[str]:
         yield spreadsheet.line((run.connection, gap.kind, gap.statement_id, gap.detail, repaired))
 
 
+def _line(letter: letters.DeadLetter) -> str:
+    return letter.line
+
+
 def _told(letter: letters.DeadLetter) -> str:
-    return (
-        f"{letter.connection}  {letter.refused_at:%Y-%m-%d %H:%M:%S}  {letter.id}  {letter.verb}\n    {letter.words}\n"
-    )
+    at = f"{letter.refused_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{letter.connection}  {at}  {letter.id}  {letter.verb}\n    {letter.words}\n"
 
 
 _FORMS: dict[Comparison, Callable[[Run, Iterator[Gap]], Iterator[str]]] = {

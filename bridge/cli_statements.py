@@ -24,5 +24,5 @@ def void(
     reason: Annotated[str, typer.Option(help="Why it does not hold; every LRS gets these words, so name nobody")],
 ) -> None:
     """Take back a statement that is wrong, here and at every LRS that has it."""
-    voided_by = void_statement.void(open_runtime(), statement, reason=reason, actor="cli")
+    voided_by = void_statement.void(open_runtime(must_exist=True), statement, reason=reason, actor="cli")
     typer.echo(f"{statement} is voided by {voided_by}.")

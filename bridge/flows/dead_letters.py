@@ -125,7 +125,7 @@ def _corrected(old: tables.Statement, text: str) -> ledger.Json:
     """What the text says as a statement of its own; raises Invalid or Refused."""
     before = json.loads(old.payload)
     try:
-        said = loads(text.encode())
+        said = loads(text.encode(errors="surrogatepass"))
         if not isinstance(said, dict):
             raise InvalidStatement("", "a statement must be a JSON object (xAPI-Data 2.2)")
         content = {"timestamp": ledger.instant(old.timestamp), **_said(said)}
@@ -178,7 +178,7 @@ def _keep_attached(session: Session, old: tables.Statement, seq: int, new: ledge
     """The contents that came with the old statement, as far as the new one still names them."""
     link = tables.StatementAttachment
     inner = new["object"].get("attachments", ()) if new["object"].get("objectType") == "SubStatement" else ()
-    named = {one["sha2"]: "fileUrl" in one for one in (*new.get("attachments", ()), *inner)}
+    named = {one["sha2"].lower(): "fileUrl" in one for one in (*new.get("attachments", ()), *inner)}
     kept = session.scalars(select(link.sha2).where(link.statement_seq == old.seq, link.sha2.in_(named))).all()
     for sha2, elsewhere in named.items():
         if sha2 not in kept and not elsewhere:

@@ -13,6 +13,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from bridge.flows import spreadsheet
+from bridge.flows.errors import Invalid
 from bridge.flows.runtime import Runtime
 from bridge.store import tables
 
@@ -54,7 +55,17 @@ FIELDS = tuple(field.name for field in dataclasses.fields(CompletionRow))
 def completions(
     runtime: Runtime, since: dt.datetime | None = None, until: dt.datetime | None = None
 ) -> Iterator[CompletionRow]:
-    """Completions from ``since`` (inclusive) to ``until`` (exclusive), oldest first."""
+    """Completions from ``since`` (inclusive) to ``until`` (exclusive), oldest first; streamed.
+
+    Raises Invalid at once where the end lies before the beginning: an empty report would say that nobody completed
+    anything.
+    """
+    if since is not None and until is not None and until < since:
+        raise Invalid("until", f"{until.isoformat()} lies before {since.isoformat()}; say an end that comes later")
+    return _rows(runtime, since, until)
+
+
+def _rows(runtime: Runtime, since: dt.datetime | None, until: dt.datetime | None) -> Iterator[CompletionRow]:
     with runtime.db.read() as session:
         rows = session.execute(_query(since, until), execution_options={"yield_per": _CHUNK})
         for chunk in rows.partitions(_CHUNK):

@@ -157,6 +157,7 @@ def _statement(session: Session, statement: tables.Statement) -> dict[str, Any]:
         "id": str(statement.id),
         "verb": statement.verb,
         "stored": statement.stored,
+        "voided_by": str(statement.voided_by) if statement.voided_by else None,
         "receipts": [
             {"destination": name, "state": receipt.state, "error": receipt.error, "settled_at": receipt.settled_at}
             for name, receipt in receipts

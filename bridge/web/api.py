@@ -103,9 +103,15 @@ def get_reconciliations(runtime: TheRuntime, connection: str = "", limit: Limit 
 
 
 @router.get("/reconciliations/{run_id}", dependencies=[Depends(Requires("reports:read"))])
-def get_reconciliation(run_id: Annotated[int, Path(ge=1, lt=2**63)], runtime: TheRuntime) -> dict[str, Any]:
-    """One comparison, with the first 500 statements that it found different on the two sides."""
-    run, found = reconciliations.run(runtime, run_id), reconciliations.gaps(runtime, run_id, most=500)
+def get_reconciliation(
+    run_id: Annotated[int, Path(ge=1, lt=2**63)],
+    runtime: TheRuntime,
+    limit: Limit = 500,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many differences to leave out before these")] = 0,
+) -> dict[str, Any]:
+    """One comparison, with statements that it found different on the two sides, in an order that stays."""
+    run = reconciliations.run(runtime, run_id)
+    found = reconciliations.gaps(runtime, run_id, most=limit, offset=offset)
     return {**dataclasses.asdict(run), "state": run.state, "differences": [dataclasses.asdict(gap) for gap in found]}
 
 

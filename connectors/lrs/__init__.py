@@ -102,7 +102,15 @@ class Lrs(Connector[LrsConfig], StatementSink, StatementArchive, Examinable):
             page = self._object(answer)
             yield StoredPage(tuple(page["statements"]), reading.through(answer))
             more = str(page.get("more") or "")
-            url, params = urljoin(answer.url, more) if more else "", {}  # relative to the server's root
+            url, params = self._next(answer, more) if more else "", {}
+
+    def _next(self, answer: Response, more: str) -> str:
+        """Where ``more`` leads to: relative to the server's root, and no other server is asked (``Http.url``)."""
+        try:
+            return self._lrs.url(urljoin(answer.url, more))
+        except ValueError:
+            shown = self._lrs.redact(more)[:200]
+            raise UnexpectedPayload(f"{self._lrs.system} names a next page that is no address: {shown}") from None
 
     def find(self, statement_id: str, *, voided: bool = False) -> Mapping[str, Any] | None:
         """One statement as it is stored there."""
@@ -155,7 +163,7 @@ class Lrs(Connector[LrsConfig], StatementSink, StatementArchive, Examinable):
         )
 
     def _said(self, answer: Response) -> str:
-        return self._lrs.redact(answer.text)[:500].strip()
+        return self._lrs.redact(reading.said(answer))[:500].strip()
 
     def _refused(self, answer: Response, count: int) -> Rejected:
         what = f"{count} statements" if count > 1 else "a statement"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -30,6 +31,8 @@ class LrsConfig(Config):
     def _one_credential(self) -> Self:
         if bool(self.key and self.secret) == bool(self.token) or bool(self.key) != bool(self.secret):
             raise ValueError("set `key` and `secret` (Basic), or `token` (Bearer)")
+        if self.token and not re.fullmatch(r"[!-~]+", self.token.get_secret_value()):
+            raise ValueError("`token` holds a blank, a line's end or a letter that no bearer token has (RFC 6750 2.1)")
         return self
 
     @property

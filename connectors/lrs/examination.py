@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ _PLACES = ("xapi", "xAPI", "data/xAPI", "lrs", "api/xapi", "lrs/xapi")
 _VERSIONS = ("1.0.3", "2.0.0")
 #: One statement that takes longer than this, in seconds, makes batches run into the time limit.
 _SLOW = 5.0
+#: How OpenSSL says what is wrong with a certificate.
+_CERTIFICATE = re.compile(r"certificate verify failed: ([^(\n]+)")
 _SIZES = (64_000, 250_000, 1_000_000, 4_000_000)
 
 
@@ -28,9 +31,14 @@ def examine(config: LrsConfig, http: Http, *, write: bool) -> Iterator[Finding]:
     try:
         yield from _Examination(config, http).findings(write=write)
     except ConnectorError as error:
-        yield _wrong(
-            f"{error}: check the host, the port and the scheme of `endpoint`, and that a firewall lets it pass"
-        )
+        yield _wrong(f"{error}: {_remedy(error)}")
+
+
+def _remedy(error: ConnectorError) -> str:
+    """What mends that no answer came."""
+    if found := _CERTIFICATE.search(error.detail):
+        return f"its certificate is not accepted ({found[1].strip()}): whoever runs it must mend that"
+    return "check the host, the port and the scheme of `endpoint`, and that a firewall lets it pass"
 
 
 def _fine(words: str) -> Finding:
@@ -74,7 +82,7 @@ class _Examination:
     def _fault(self, answer: Response) -> str:
         """What an answer that is no StatementResult means."""
         status, where = answer.status_code, f"{self._config.address}/statements"
-        said = self._lrs.redact(answer.text)[:200].strip()
+        said = self._lrs.redact(reading.said(answer))[:200].strip()
         if status == 401:
             return f"{where} refuses the credentials (401): check `key` and `secret`, or `token`"
         if status in (404, 405):
@@ -180,7 +188,7 @@ class _Examination:
     def _not_written(self, answer: Response) -> str:
         if answer.status_code in (401, 403):
             return f"the credentials may not store statements ({answer.status_code}): grant them statements/write"
-        said = self._lrs.redact(answer.text)[:200].strip()
+        said = self._lrs.redact(reading.said(answer))[:200].strip()
         return f"it does not store a statement ({answer.status_code}): {said}"
 
     def _repeated(self, one: Statement) -> Finding:

@@ -19,12 +19,24 @@ _TOO_LARGE = re.compile(
 )
 
 
+#: xAPI is younger: an earlier Consistent-Through is the zero of somebody's clock, and promises nothing.
+_FIRST_YEAR = 2011
+
+
 def parsed(answer: Response) -> Any:
     """The answer's JSON; None where it is none."""
     try:
         return json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def said(answer: Response) -> str:
+    """The beginning of what the answer says, to be redacted before it is cut.
+
+    As UTF-8 whatever it is declared to be: to guess takes long, and Python knows encodings that raise.
+    """
+    return answer.content[:10_000].decode(errors="replace")
 
 
 def page(answer: Response) -> dict[str, Any] | None:
@@ -45,7 +57,7 @@ def versions(answer: Response) -> list[str]:
 
 def is_too_large(answer: Response) -> bool:
     """Does the answer say that the request has too many bytes?"""
-    return answer.status_code == 413 or (answer.status_code == 400 and bool(_TOO_LARGE.search(answer.text[:2000])))
+    return answer.status_code == 413 or (answer.status_code == 400 and bool(_TOO_LARGE.search(said(answer)[:2000])))
 
 
 def through(answer: Response) -> dt.datetime | None:
@@ -54,6 +66,8 @@ def through(answer: Response) -> dt.datetime | None:
         told = dt.datetime.fromisoformat(answer.headers.get("X-Experience-API-Consistent-Through", ""))
     except ValueError:
         return None
+    if told.year < _FIRST_YEAR:
+        return None
     return told if told.tzinfo else told.replace(tzinfo=dt.UTC)
 
 
@@ -61,9 +75,10 @@ def wrong_clock(answer: Response) -> str:
     """How far the LRS's clock is off, in words; "" where it is right or not told."""
     try:
         theirs = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
-    skew = (theirs - dt.datetime.now(dt.UTC)).total_seconds()
+    # In one of its forms a date has no zone, and is in UTC (RFC 9110 5.6.7).
+    skew = (theirs.replace(tzinfo=theirs.tzinfo or dt.UTC) - dt.datetime.now(dt.UTC)).total_seconds()
     if abs(skew) <= SKEW:
         return ""
     ahead = "ahead of" if skew > 0 else "behind"

@@ -40,10 +40,11 @@ PLACES = {
     "dead letters": "dead-letters",
     "dead letter": "dead-letters",
     "reconciliations": "reconciliations",
+    "reconciliation": "reconciliations",
     "failures": "failures",
     "report": "report",
 }
-_THROUGH = {"event": "td a", "stranger": "a.button", "dead letter": "td a"}
+_THROUGH = {"event": "td a", "stranger": "a.button", "dead letter": "td a", "reconciliation": "td a"}
 
 #: Texts whose contrast with what is behind them is below WCAG 2.2 AA (1.4.3): 4.5, or 3 for large ones.
 _TOO_FAINT = """() => {
@@ -107,8 +108,20 @@ def seeded_home(fresh_home: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("monday")
     made = make_runtime(Path(shutil.copytree(fresh_home, folder / "home")))
     monday.monday(made, folder)
+    compare(made)
     made.db.close()
     return folder / "home"
+
+
+def compare(runtime: Runtime) -> None:
+    """Last night a comparison found one statement missing."""
+    with runtime.db.write() as session:
+        lrs = session.scalars(select(tables.Connection).where(tables.Connection.name == "records")).one()
+        lost = session.scalars(select(tables.Statement.id).where(tables.Statement.launch_id.is_not(None))).first()
+        session.add(run := tables.Reconciliation(connection_id=lrs.id, finished_at=now(), matched=48_211, missing=1))
+        session.flush()
+        gap = {"kind": "missing", "detail": "it was delivered, and is not there any more"}
+        session.add(tables.Difference(reconciliation_id=run.id, statement_id=lost, **gap))
 
 
 @pytest.fixture
@@ -263,6 +276,14 @@ def test_a_refused_statement_is_corrected_by_keyboard(browser: Browser, console:
         states = session.scalars(select(tables.StatementReceipt.state)).all()
     assert states.count("replaced") == 1
     context.close()
+
+
+def test_what_an_lrs_has_lost_is_followed_from_the_first_page_to_its_event(page: Page, console: Console) -> None:
+    sign_in(page, console)
+    page.get_by_role("link", name="Look at the comparison with records").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(re.compile(r"records, compared .* UTC"))
+    page.get_by_role("link", name="The event that it came of").press("Enter")
+    expect(page.get_by_role("columnheader", name="Statement")).to_be_visible()
 
 
 def test_the_report_is_downloaded(page: Page, console: Console, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import email.utils
 import json
@@ -13,7 +14,16 @@ import pytest
 import requests
 from pydantic import ValidationError
 
-from bridge.connect import ConfigError, Http, Rejected, Retryable, Statement, TooLarge, UnexpectedPayload
+from bridge.connect import (
+    ConfigError,
+    ConnectorError,
+    Http,
+    Rejected,
+    Retryable,
+    Statement,
+    TooLarge,
+    UnexpectedPayload,
+)
 from bridge.connect.testing import (
     SIGN_IN_PAGE,
     Answer,
@@ -102,6 +112,8 @@ def test_credentials_are_sent_as_utf8() -> None:
         {"secret": None},
         {"key": ""},
         {"token": "abc"},
+        {"key": "", "secret": None, "token": "abc\n"},
+        {"key": "", "secret": None, "token": "nøkkel"},
         {"key": "", "secret": None},
         {"endpoint": "https://me:pass@lrs.example/xapi"},
         {"endpoint": "https://lrs.example/xapi?key=1"},
@@ -213,6 +225,20 @@ def test_the_order_of_members_and_attachments_makes_no_conflict() -> None:
         lrs().send([raw(made(1))])
 
 
+def test_what_an_lrs_writes_otherwise_makes_no_conflict() -> None:
+    """UUIDs in small letters, as databases give them back, and hundredths of a second (xAPI-Data 4.6)."""
+    registration = "3F2504E0-4F89-41D3-9A0C-0305E82C3301"
+    ours = {
+        **STATEMENT,
+        "id": ID.upper(),
+        "context": {"registration": registration},
+        "result": {"duration": "PT1.239S"},
+    }
+    kept = {**ours, "id": ID, "context": {"registration": registration.lower()}, "result": {"duration": "PT1.23S"}}
+    with system_played_by(conflict(kept)):
+        lrs().send([Statement(ID, json.dumps(ours).encode())])
+
+
 @pytest.mark.parametrize(("kept", "same"), [(12345678901234567000, True), (12345678901234570000, False), (5, False)])
 def test_a_number_may_be_kept_as_a_binary64(kept: int, same: bool) -> None:
     """Learning Locker is JavaScript: it rounds."""
@@ -281,6 +307,13 @@ def test_the_check_tells_a_wrong_clock(minutes: int, words: str) -> None:
     assert words in missing and "s" in missing
 
 
+@pytest.mark.parametrize("date", ["Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 -0000"])
+def test_a_date_without_a_zone_is_utc(date: str) -> None:
+    """Also the form of C's asctime is a date (RFC 9110 5.6.7)."""
+    with system_played_by([dataclasses.replace(NOTHING, headers={"Date": date}), ABOUT]):
+        assert "behind" in lrs().check().missing[0]
+
+
 def test_a_date_that_is_none_is_no_wrong_clock() -> None:
     with system_played_by([ABOUT, Answer(json={"statements": []}, headers={"Date": "soon"})]):
         assert lrs().check().ok
@@ -304,3 +337,32 @@ def test_a_single_statement_in_a_list_is_understood() -> None:
 def test_a_page_that_is_none_is_no_end(page: Any) -> None:
     with system_played_by([Answer(json=page)]), pytest.raises(ConfigError):
         list(lrs().stored(None))
+
+
+@pytest.mark.parametrize("more", ["https://lrs.example:port/more", "https://[::1/more", "https://evil.example/more"])
+def test_the_next_page_is_of_the_same_server_or_none(more: str) -> None:
+    page = dataclasses.replace(NOTHING, sends={}, json={"statements": [], "more": more})
+    with system_played_by([page]) as calls, pytest.raises(ConnectorError, match=r"page|another host"):
+        list(lrs().stored(None))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("through", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "soon", ""])
+def test_a_clock_at_zero_promises_nothing(through: str) -> None:
+    """So .NET and Unix write that there is no time: nothing would ever be looked for."""
+    told = {"X-Experience-API-Consistent-Through": through}
+    with system_played_by([dataclasses.replace(NOTHING, sends={}, headers=told)]):
+        [page] = lrs().stored(None)
+    assert page.through is None
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=idna", "text/html; charset=no-such"])
+def test_the_words_of_a_refusal_are_read_as_utf8(kind: str) -> None:
+    answer = Answer("POST", status=400, text="Feltet må være gyldig", headers={"Content-Type": kind})
+    with system_played_by([answer]), pytest.raises(Rejected, match="må være"):
+        lrs().send([raw(STATEMENT)])
+
+
+def test_an_answer_without_an_end_of_brackets_is_no_lrs() -> None:
+    with system_played_by([Answer("POST", text="[" * 100_000)]), pytest.raises(ConfigError, match="not as an LRS"):
+        lrs().send([raw(STATEMENT)])

@@ -160,6 +160,17 @@ def test_a_defect_is_told_with_what_mends_it(defect: Reply, changes: Mapping[str
     assert all(word in said for word in words), said
 
 
+def test_a_certificate_that_is_not_accepted_is_told_with_the_reason() -> None:
+    def refused(request: requests.PreparedRequest) -> Answer:
+        raise requests.exceptions.SSLError(
+            "HTTPSConnectionPool(host='lrs.example', port=443): Max retries exceeded with url: /data/xAPI/statements"
+            " (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify"
+            " failed: certificate has expired (_ssl.c:992)')))"
+        )
+
+    assert "its certificate is not accepted (certificate has expired)" in wrong(examined(Played(refused)))
+
+
 def test_the_secret_is_in_no_finding() -> None:
     echo = Answer(status=418, text=f"you sent Basic {BASIC}")
     findings = examined(Played(always(echo)), write=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bridge.flows.runtime import Runtime
 from bridge.store import tables
 from tests.conftest import make_runtime
 from tests.flows import scripted
+from tests.flows.forwarding import Lrs
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
@@ -144,3 +145,11 @@ def each_runtime(request: pytest.FixtureRequest) -> Runtime:
     """A ready bridge, once on each database."""
     made: Runtime = request.getfixturevalue("runtime" if request.param == "sqlite" else "pg_runtime")
     return made
+
+
+@pytest.fixture
+def lrs() -> Iterator[Lrs]:
+    """An LRS that answers as it is told to."""
+    made = Lrs()
+    yield made
+    made.close()

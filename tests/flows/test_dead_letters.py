@@ -145,6 +145,7 @@ def test_the_same_correction_is_made_once(bridge: Runtime) -> None:
     [
         ("{", "", "JSON"),
         ("[]", "", "must be a JSON object"),
+        ('{"\ud800": 1}', "", "UTF-8"),
         (mended(verb={"id": "completed"}), "verb.id", "IRI"),
         (mended(result={"score": {"scaled": 7}}), "result.score.scaled", "1"),
         (mended(), "", "nothing is different"),
@@ -207,11 +208,14 @@ def test_a_signed_statement_can_t_be_changed(bridge: Runtime, script: scripted.S
         dead_letters.correct(bridge, "records", uuid.UUID(signed["id"]), text, actor="boss")
 
 
-def test_what_was_attached_stays_attached(each_runtime: Runtime, script: scripted.Script) -> None:
+@pytest.mark.parametrize("written", [str.lower, str.upper])
+def test_what_was_attached_stays_attached(
+    written: Callable[[str], str], each_runtime: Runtime, script: scripted.Script
+) -> None:
     connect(each_runtime)
     attached = Attached(hashlib.sha256(b"certificate").hexdigest(), "text/plain", b"certificate")
     named = {"usageType": "http://x.test/certificate", "display": {"en": "Certificate"}, "contentType": "text/plain"}
-    one = {**BAD, "attachments": [{**named, "length": 11, "sha2": attached.sha2}]}
+    one = {**BAD, "attachments": [{**named, "length": 11, "sha2": written(attached.sha2)}]}
     with each_runtime.db.write() as session:
         entry = ledger.Entry(json.dumps(one).encode(), one, (attached,))
         ledger.add_received(session, [entry], authority="{}", issuer=ISSUER)

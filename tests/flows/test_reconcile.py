@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from bridge.connect import Retryable, Unsupported
 from bridge.flows.errors import NotFound
@@ -133,15 +133,31 @@ def test_what_the_lrs_does_not_promise_to_show_yet_is_not_missing(bridge: Runtim
     assert numbers(compare(bridge)) == {"missing": 1}
 
 
+def test_a_clock_that_is_ahead_there_hides_nothing_that_is_lost_later(bridge: Runtime, shelf: scripted.Shelf) -> None:
+    shelf.through = now() + dt.timedelta(days=1)
+    state(bridge, A)
+    deliver(bridge, ago=dt.timedelta(hours=2))
+    assert numbers(compare(bridge)) == {"matched": 1}
+    with bridge.db.write() as session:  # an hour passes
+        place = session.scalars(select(tables.Checkpoint)).one()
+        settled = dt.datetime.fromisoformat(place.value["settled"]) - dt.timedelta(hours=1)
+        place.value = {**place.value, "settled": settled.isoformat()}
+    state(bridge, B)
+    deliver(bridge, ago=dt.timedelta(minutes=30))
+    del shelf.stored[B["id"]]
+    assert numbers(compare(bridge)) == {"matched": 1, "missing": 1}
+
+
 def test_what_was_stored_before_the_walk_begins_is_asked_for(bridge: Runtime, shelf: scripted.Shelf) -> None:
     """Its first answer was lost, and the receipt came much later."""
     shelf.put(A, now() - dt.timedelta(days=2))
     state(bridge, B)
     deliver(bridge, ago=dt.timedelta(hours=2))
+    shelf.through = now() - dt.timedelta(hours=1)
     compare(bridge)
     state(bridge, A)
-    deliver(bridge, ago=dt.timedelta(0))
-    shelf.through = now() + dt.timedelta(minutes=5)
+    deliver(bridge, ago=dt.timedelta(minutes=30))
+    shelf.through = now()
     run = compare(bridge)
     assert A["id"] in shelf.asked_for
     assert "missing" not in numbers(run)

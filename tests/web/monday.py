@@ -49,7 +49,7 @@ connections:
     config: {endpoint: "http://lrs.test/xapi", key: flowbridge, secret: "file:%(password)s"}
   - name: archive
     connector: lrs
-    config: {endpoint: "http://archive.test/xapi", token: "the archive's own token"}
+    config: {endpoint: "http://archive.test/xapi", token: "the-archives-own-token"}
 people:
   - {key: E001, name: Sam Seller, email: sam@example.com, accounts: {desk: sam}}
   - {key: E002, name: Priya Planner, email: priya@example.com, accounts: {desk: priya}}

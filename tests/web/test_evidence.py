@@ -8,20 +8,23 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from bridge.connect import Rejected
-from bridge.flows import identity
+from bridge.connect import Rejected, Retryable
+from bridge.flows import identity, void_statement
 from bridge.flows.reconcile import reconcile
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.web.app import create_app
+from bridge.xapi.validation.statement import SIGNATURE
 from tests.flows import scripted
 from tests.flows.conftest import each_runtime
 from tests.flows.evidence import audited, connect, deliver, receipts, state, statement, waiting
+from tests.web import monday
 from tests.web.test_console import client_of, csrf, read, words
 
 __all__ = ["each_runtime"]
@@ -133,6 +136,91 @@ def test_a_reconciliation_is_read_and_what_is_missing_sent_again(admin: TestClie
     assert "1 statement was queued again" in told
     assert "Send again what is missing" not in told
     assert admin.get("/console/reconciliations/99", headers={"Accept": "text/html"}).status_code == 404
+
+
+def test_what_a_comparison_found_needs_somebody_until_it_is_dealt_with(
+    admin: TestClient, bridge: Runtime, script: scripted.Script
+) -> None:
+    found = "records does not have all as it was sent there"
+    assert found not in words(read(admin, "/console/"))
+    run = reconcile(bridge, "records", actor="cli")
+    told = words(read(admin, "/console/"))
+    assert found in told
+    assert "1 missing, 0 different, 0 voided on one side only" in told
+    send(admin, f"/console/reconciliations/{run.id}/repair", f"/console/reconciliations/{run.id}")
+    assert found not in words(read(admin, "/console/"))
+    script.shelf.answers = [Retryable("the LRS did not answer")]
+    with pytest.raises(Retryable):
+        reconcile(bridge, "records", actor="cli")
+    told = words(read(admin, "/console/"))
+    assert "records could not be compared with what was sent there the LRS did not answer" in told
+    with bridge.db.write() as session:
+        session.execute(update(tables.Connection).values(enabled=False))
+    assert "could not be compared" not in words(read(admin, "/console/"))
+
+
+def test_the_last_comparison_is_found_however_often_others_were_compared(admin: TestClient, bridge: Runtime) -> None:
+    connect(bridge, "archive")
+    reconcile(bridge, "archive", actor="cli")
+    with bridge.db.write() as session:
+        row = session.scalars(select(tables.Connection).where(tables.Connection.name == "records")).one()
+        session.add_all(tables.Reconciliation(connection_id=row.id, finished_at=now()) for _ in range(60))
+    assert "Nobody has compared" not in words(read(admin, "/console/destinations"))
+
+
+def test_a_comparison_that_has_not_ended_shows_no_numbers(admin: TestClient, bridge: Runtime) -> None:
+    with bridge.db.write() as session:
+        row = session.scalars(select(tables.Connection).where(tables.Connection.name == "records")).one()
+        session.add(run := tables.Reconciliation(connection_id=row.id))
+    page = read(admin, f"/console/reconciliations/{run.id}")
+    assert "or was stopped before it ended" in words(page)
+    assert "<dd>0</dd>" not in page
+    assert "Running 0" not in words(read(admin, "/console/reconciliations"))
+    assert "Nobody has compared yet" in words(read(admin, "/console/destinations"))
+
+
+def test_a_signed_letter_stays_on_its_page_with_what_was_typed(admin: TestClient, bridge: Runtime) -> None:
+    signed = {"usageType": SIGNATURE, "display": {"en": "signature"}, "contentType": "application/octet-stream"}
+    attachments = [{**signed, "length": 3, "sha2": "a" * 64, "fileUrl": "https://lms.test/signature"}]
+    with bridge.db.write() as session:
+        row = session.scalars(select(tables.Statement).where(tables.Statement.id == uuid.UUID(BAD["id"]))).one()
+        row.payload = json.dumps({**BAD, "attachments": attachments}).encode()
+    here = f"/console/dead-letters/records/{BAD['id']}"
+    typed = json.dumps({**BAD, "verb": {"id": "http://adlnet.gov/expapi/verbs/experienced"}})
+    status, told = send(admin, here, here, statement=typed)
+    assert status == 400
+    assert "ask who signed it to send another one" in told
+    assert "verbs/experienced" in told
+
+
+def test_a_missing_statement_leads_to_its_event_which_says_that_it_was_taken_back(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    monday.monday(runtime, tmp_path)
+    with runtime.db.write() as session:
+        of_launch = tables.Statement.verb.endswith("/completed"), tables.Launch.prompt.has(subject="project/1")
+        row = session.scalars(select(tables.Statement).join(tables.Launch).where(*of_launch)).one()
+        lrs = session.scalars(select(tables.Connection).where(tables.Connection.name == "records")).one()
+        session.add(run := tables.Reconciliation(connection_id=lrs.id, finished_at=now(), missing=1))
+        session.flush()
+        session.add(
+            tables.Difference(reconciliation_id=run.id, statement_id=row.id, kind="missing", detail="it is gone")
+        )
+        event = monday.prompt_of(runtime, "project/1").event_id
+    with client_of(runtime, "admin") as admin:
+        assert f'href="/console/events/{event}"' in read(admin, f"/console/reconciliations/{run.id}")
+        assert "Taken back" not in words(read(admin, f"/console/events/{event}"))
+        by = void_statement.void(runtime, row.id, reason="it was another person", actor="cli")
+        assert f"completed Taken back {row.id} voided by {by}" in words(read(admin, f"/console/events/{event}"))
+
+
+def test_a_report_whose_end_lies_before_its_beginning_is_refused(
+    admin: TestClient, bridge: Runtime, credential_of: Callable[..., tuple[str, str]]
+) -> None:
+    days = "since=2026-12-31&until=2026-01-01"
+    assert admin.get(f"/console/report/completions.csv?{days}", headers={"Accept": "text/html"}).status_code == 400
+    answer = admin.get(f"/api/v1/reports/completions?{days}", auth=credential_of(bridge, "reports:read"))
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "until")
 
 
 def test_the_api_tells_reconciliations(bridge: Runtime, credential_of: Callable[..., tuple[str, str]]) -> None:

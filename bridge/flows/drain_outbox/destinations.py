@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import os
 import threading
+import time
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
@@ -42,9 +44,10 @@ def pause(runtime: Runtime, destination: Connection, error: Retryable, probing: 
     """Leave the destination alone for as long as it asks, else for longer each time; its rows keep their places.
 
     What fails beside a failure, while it is paused already, counts as the same one. ``probing`` is the pause that we
-    asked for ourselves, while we tried.
+    asked for ourselves, while we tried. To ask for none at all, as a proxy or a clock that is behind does, is not to
+    ask.
     """
-    asked = None if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
+    asked = min(error.retry_after, LONGEST_PAUSE) if error.retry_after else None
     of = select(Connection.failures, Connection.paused_until).where(Connection.id == destination.id)
     with runtime.db.write() as session:
         failures, already = session.execute(of.with_for_update()).one()
@@ -62,12 +65,22 @@ def recovered(runtime: Runtime, destination: Connection, probing: dt.datetime) -
         _change(session, ours, failures=0, paused_until=None)
 
 
-def stop(runtime: Runtime, destination: Connection, error: ConnectorError) -> None:
-    """Nothing will pass as it is set up: an admin must change something; until then everything waits."""
+def stop(runtime: Runtime, destination: Connection, error: ConnectorError, *, began: float) -> bool:
+    """Nothing will pass as it is set up: an admin must change something; until then everything waits.
+
+    A connector that was kept from before the turn (``began``, of ``time.monotonic``) may hold a secret that was changed
+    since, in its file or by this thread's neighbours: then it is only let go of, and the next turn reads its secrets
+    anew. Returns whether the destination is stopped.
+    """
+    kept = _sinks.by_place.pop(_place(runtime, destination), None)
+    if kept is not None and kept.made_at < began:
+        return False
     logger("drain").error("destination stopped", connection=destination.name, why=str(error))
-    _sinks.by_place.pop(_place(runtime, destination), None)  # the next one reads its secrets anew
+    # What was true of the settings of then is not said of what an admin has made of them meanwhile.
+    as_it_was = and_(Connection.id == destination.id, Connection.updated_at == destination.updated_at)
     with runtime.db.write() as session:
-        _change(session, Connection.id == destination.id, problem=str(error))
+        _change(session, as_it_was, problem=str(error))
+    return True
 
 
 def _change(session: Session, which: ColumnElement[bool], **values: object) -> None:
@@ -75,11 +88,19 @@ def _change(session: Session, which: ColumnElement[bool], **values: object) -> N
     session.execute(update(Connection).where(which).values({**values, **same_version}))
 
 
+class _Kept(NamedTuple):
+    """A connector, the configuration that it was made of, and when, by ``time.monotonic``."""
+
+    version: str
+    sink: StatementSink
+    made_at: float
+
+
 class _Sinks(threading.local):
-    """One connector, with its open connection, per thread, database and destination; beside it, its configuration."""
+    """One connector, with its open connection, per thread, database and destination."""
 
     def __init__(self) -> None:
-        self.by_place: dict[tuple[int, str, int], tuple[str, StatementSink]] = {}
+        self.by_place: dict[tuple[int, str, int], _Kept] = {}
 
 
 _sinks = _Sinks()
@@ -89,11 +110,11 @@ def sink(runtime: Runtime, destination: Connection) -> StatementSink:
     """The destination's connector, kept with its open connection by this thread; raises ConfigError."""
     version = json.dumps([destination.connector, destination.config], sort_keys=True)
     known = _sinks.by_place.get(_place(runtime, destination))
-    if known is not None and known[0] == version:
-        return known[1]
+    if known is not None and known.version == version:
+        return known.sink
     connector = runtime.connector(destination)
     assert isinstance(connector, StatementSink)
-    _sinks.by_place[_place(runtime, destination)] = version, connector
+    _sinks.by_place[_place(runtime, destination)] = _Kept(version, connector, time.monotonic())
     return connector
 
 

@@ -21,6 +21,7 @@ from bridge.connect import Attached, Statement
 from bridge.flows.drain_outbox.limits import PROBE, Limits
 from bridge.store import Database, now
 from bridge.store.driver import Driver, Row, moment
+from bridge.store.tables import Connection
 
 #: A lease outlives a request (connect and first byte; a body that trickles in for longer may be asked for twice, which
 #: does no harm). As short as can be, because what a killed worker held waits for its end; renewals are cheap.
@@ -68,12 +69,12 @@ _HOLD = """
 """
 _MEET = "INSERT INTO destination (connection_id) VALUES (:to) ON CONFLICT DO NOTHING"
 _OPEN = """
-    SELECT failures FROM connection
+    SELECT failures, updated_at FROM connection
     WHERE id = :to AND enabled AND problem IS NULL AND (paused_until IS NULL OR paused_until <= :now)
 """
-# Where it has no statistics, PostgreSQL takes what waits for few rows, and would sort them all for each claim. The index
-# has them in their order.
-_IN_ORDER = {"postgresql": ["SET LOCAL enable_sort = off"], "sqlite": []}
+# Where it has no statistics, PostgreSQL takes what waits for few rows, and would sort them all for each claim, though
+# the index has them in their order.
+_IN_ORDER: Mapping[str, list[str]] = {"postgresql": ["SET LOCAL enable_sort = off"], "sqlite": []}
 _FIRST = """
     SELECT statement_seq FROM outbox o
     WHERE o.connection_id = :to AND o.statement_seq > :after AND NOT EXISTS (
@@ -161,8 +162,8 @@ _LEARN = "UPDATE destination SET most_bytes = :most_bytes, learned_at = :now WHE
 class Lease:
     """What one worker holds of a destination's rows, from one claim to the next."""
 
-    def __init__(self, db: Database, connection_id: int) -> None:
-        self._db, self._to = db, connection_id
+    def __init__(self, db: Database, destination: Connection) -> None:
+        self._db, self._to, self._as_of = db, destination.id, destination.updated_at
         self._dialect = "sqlite" if db.is_sqlite else "postgresql"
         self._token = secrets.token_hex(8)
         self._until = 0.0
@@ -171,8 +172,10 @@ class Lease:
     def take(self, limits: Limits, most: int, delivered: Sequence[int] = ()) -> Claim:
         """Note what was delivered, and claim up to ``most`` of the next rows in place of what was held.
 
-        Nothing is claimed while the destination is closed or paused, or its budget is spent. After a pause one worker
-        claims a few rows, and the pause goes on for the others until it has heard from the destination.
+        Nothing is claimed while the destination is closed or paused, its budget is spent, or once it is set up
+        otherwise than it was given: nobody's name goes out, and nothing goes to an address, that an admin has just
+        changed. After a pause one worker claims a few rows, and the pause goes on for the others until it has heard
+        from the destination.
         """
         self._note(delivered)
         at, self._until = now(), time.monotonic() + LEASE_SECONDS
@@ -242,7 +245,7 @@ class Lease:
 
         So what was deleted there is not walked over again, and what was committed late is not forgotten.
         """
-        if not state or most < 1:
+        if not state or moment(state[0][1]) != self._as_of or most < 1:
             return []
         most = min(most, PROBE) if state[0][0] else most
         values = {"to": self._to, "token": self._token, "now": at, "most": most}
@@ -286,16 +289,19 @@ def _attached(db: Driver, payloads: Mapping[int, bytes]) -> dict[int, tuple[Atta
     """The attachments of these rows."""
     if not payloads:
         return {}
-    types = {seq: _content_types(payload) for seq, payload in payloads.items()}
+    told = {seq: _told(payload) for seq, payload in payloads.items()}
     found: dict[int, tuple[Attached, ...]] = {}
     for seq, sha2, content in db.run(_ATTACHED[db.dialect], seqs=list(payloads)):
-        kind = types[seq].get(sha2, "application/octet-stream")
-        found[seq] = (*found.get(seq, ()), Attached(sha2, kind, content))
+        written, kind = told[seq].get(sha2, (sha2, "application/octet-stream"))
+        found[seq] = (*found.get(seq, ()), Attached(written, kind, content))
     return found
 
 
-def _content_types(payload: bytes) -> dict[str, str]:
-    """What a statement, or its SubStatement, says of its attachments, by their hashes."""
+def _told(payload: bytes) -> dict[str, tuple[str, str]]:
+    """The hashes, as they are written, and types of what a statement, or its SubStatement, has attached: by the hashes.
+
+    Some LRSs find a content only by the very letters, large or small, that the statement names it by.
+    """
     statement = orjson.loads(payload)
-    told = [*statement.get("attachments", ()), *statement.get("object", {}).get("attachments", ())]
-    return {attachment["sha2"].lower(): attachment["contentType"] for attachment in told}
+    attached = [*statement.get("attachments", ()), *statement.get("object", {}).get("attachments", ())]
+    return {one["sha2"].lower(): (one["sha2"], one["contentType"]) for one in attached}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import datetime as dt
 import itertools
@@ -45,8 +46,8 @@ class Turn:
 
     def __init__(self, runtime: Runtime, destination: Connection, *, until: float, deadline: float) -> None:
         self._runtime, self._destination = runtime, destination
-        self._until, self._deadline = until, deadline
-        self._lease = Lease(runtime.db, destination.id)
+        self._began, self._until, self._deadline = time.monotonic(), until, deadline
+        self._lease = Lease(runtime.db, destination)
         self._delivered: list[int] = []
         self._settled = 0
         self._most_bytes = 0
@@ -56,7 +57,8 @@ class Turn:
     def take(self) -> Outcome:
         """Send what waits."""
         try:
-            sink = destinations.sink(self._runtime, self._destination)
+            with self._whatever_it_raises():
+                sink = destinations.sink(self._runtime, self._destination)
             more = self._send_batches(sink, destinations.policy(self._runtime, self._destination))
         except (Lost, _TimeIsOver):
             more = False
@@ -64,8 +66,7 @@ class Turn:
             destinations.pause(self._runtime, self._destination, error, self._probing)
             more = False
         except ConnectorError as error:
-            destinations.stop(self._runtime, self._destination, error)
-            more = False
+            more = not destinations.stop(self._runtime, self._destination, error, began=self._began)
         finally:
             self._lease.end(self._delivered)
         return Outcome(self._settled + len(self._delivered), more)
@@ -153,16 +154,23 @@ class Turn:
 
     def _post(self, sink: StatementSink, statements: list[Statement]) -> None:
         try:
-            sink.send(statements)
+            with self._whatever_it_raises():
+                sink.send(statements)
         except Rejected:
             self._answered()
             raise
+        self._answered()
+
+    @contextlib.contextmanager
+    def _whatever_it_raises(self) -> Iterator[None]:
+        """A defect of a plugin must not stop the other destinations."""
+        try:
+            yield
         except ConnectorError:
             raise
-        except Exception as error:  # a defect of a plugin must not stop the other destinations
+        except Exception as error:
             logger("drain").exception("connector failed", connection=self._destination.name)
             raise Retryable(f"the connector itself failed ({type(error).__name__}); its log says where") from error
-        self._answered()
 
     def _answered(self) -> None:
         """The destination works: a probe has shown it, whatever becomes of its rows."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from bridge.flows import approve_peer
-from bridge.flows.overview import attention, connections
+from bridge.flows.overview import attention, connections, reconciliations
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 
@@ -86,6 +86,8 @@ class Overview:
     queues: tuple[Queue, ...]
     stuck: tuple[Stuck, ...]
     troubled: tuple[connections.Row, ...]
+    #: The last comparison with each LRS that is switched on, where it failed, or left something to do.
+    unreconciled: tuple[reconciliations.Run, ...]
     peers: tuple[approve_peer.Waiting, ...]
     unmatched: int
     failed: attention.Failed
@@ -95,6 +97,7 @@ class Overview:
 def overview(runtime: Runtime) -> Overview:
     """Numbers of today, what waits, and every connection that has a problem."""
     listed, peers = connections.listing(runtime), approve_peer.waiting(runtime)
+    compared, enabled = reconciliations.newest(runtime), {row.name for row in listed if row.enabled}
     with runtime.db.read() as session:
         midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
         return Overview(
@@ -103,6 +106,7 @@ def overview(runtime: Runtime) -> Overview:
             queues=tuple(_queues(session)),
             stuck=tuple(_stuck(session)),
             troubled=tuple(row for row in listed if row.troubled),
+            unreconciled=tuple(run for name, run in compared.items() if name in enabled and (run.error or run.open)),
             peers=tuple(peers),
             unmatched=attention.open_count(session),
             failed=attention.failed_counts(session),

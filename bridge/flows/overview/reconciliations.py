@@ -51,15 +51,24 @@ class Run:
             return "running"
         return "different" if self.missing or self.different or self.voided else "matched"
 
+    @property
+    def open(self) -> int:
+        """How many statements somebody has still to do something about: what is queued again is on its way."""
+        return max(self.missing + self.different + self.voided - self.repaired, 0)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gap:
-    """A statement in which the two differ; ``repaired_at`` is when it was queued again."""
+    """A statement in which the two differ; ``repaired_at`` is when it was queued again.
+
+    ``event_id`` is what its launch began with, where the bridge knows the statement and it is of a launch.
+    """
 
     statement_id: uuid.UUID
     kind: str
     detail: str
     repaired_at: dt.datetime | None
+    event_id: uuid.UUID | None
 
 
 def runs(runtime: Runtime, connection_name: str = "", *, most: int = 50) -> list[Run]:
@@ -71,6 +80,15 @@ def runs(runtime: Runtime, connection_name: str = "", *, most: int = 50) -> list
         return list(itertools.starmap(Run, session.execute(query)))
 
 
+def newest(runtime: Runtime) -> dict[str, Run]:
+    """The last comparison of each connection that came to an end, be it by an error; by the connection's name."""
+    row = tables.Reconciliation
+    last = select(func.max(row.id)).where(row.finished_at.is_not(None)).group_by(row.connection_id)
+    with runtime.db.read() as session:
+        found = itertools.starmap(Run, session.execute(_runs().where(row.id.in_(last))))
+        return {run.connection: run for run in found}
+
+
 def run(runtime: Runtime, run_id: int) -> Run:
     """One run; raises NotFound."""
     with runtime.db.read() as session:
@@ -80,12 +98,16 @@ def run(runtime: Runtime, run_id: int) -> Run:
     return Run(*found)
 
 
-def gaps(runtime: Runtime, run_id: int, *, most: int | None = None) -> Iterator[Gap]:
-    """What a run listed, kind by kind; streamed."""
+def gaps(runtime: Runtime, run_id: int, *, most: int | None = None, offset: int = 0) -> Iterator[Gap]:
+    """What a run listed, kind by kind, behind the first ``offset`` of it; streamed."""
     row = tables.Difference
     order = case({kind: place for place, kind in enumerate(KINDS)}, value=row.kind)
-    query = select(row.statement_id, row.kind, row.detail, row.repaired_at).where(row.reconciliation_id == run_id)
-    query = query.order_by(order, row.statement_id).limit(most)
+    query = select(row.statement_id, row.kind, row.detail, row.repaired_at, tables.Prompt.event_id)
+    query = query.outerjoin(tables.Statement, tables.Statement.id == row.statement_id)
+    query = query.outerjoin(tables.Launch, tables.Launch.id == tables.Statement.launch_id)
+    query = query.outerjoin(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
+    query = query.where(row.reconciliation_id == run_id).order_by(order, row.statement_id)
+    query = query.limit(most).offset(offset)
     with runtime.db.read() as session:
         yield from itertools.starmap(Gap, session.execute(query, execution_options={"yield_per": _CHUNK}))
 

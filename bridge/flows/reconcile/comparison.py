@@ -127,9 +127,10 @@ class Comparison:
     def horizon(self) -> dt.datetime:
         """What has a receipt from before this must have been shown by now.
 
-        An LRS that promises nothing is taken to show everything at once.
+        An LRS that promises nothing is taken to show everything at once. One whose clock is ahead promises what is yet
+        to come: a receipt from then would never be looked at.
         """
-        return (self._through or self.run.started_at) - OVERLAP
+        return min(self._through or self.run.started_at, self.run.started_at) - OVERLAP
 
     def walk(self) -> None:
         """Compare everything that the LRS shows."""

@@ -269,7 +269,7 @@ def _replayed(number: int) -> Response:
 @router.get("/report")
 def see_report(request: Request, runtime: TheRuntime, person: Admin, since: Text = "", until: Text = "") -> Response:
     first, last, wrong = _days(since, until)
-    rows = report.completions(runtime, _midnight(first), _midnight(last, after=1))
+    rows = iter(()) if wrong else report.completions(runtime, _midnight(first), _midnight(last, after=1))
     found = list(itertools.islice(rows, _ON_SCREEN + 1))
     return page(
         request,

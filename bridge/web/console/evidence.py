@@ -27,9 +27,7 @@ RunId = Annotated[int, Path(ge=1, lt=2**63)]
 @router.get("/destinations")
 def see_destinations(request: Request, runtime: TheRuntime, person: Admin) -> Response:
     rows = destinations.listing(runtime)
-    newest: dict[str, reconciliations.Run] = {}
-    for run in reconciliations.runs(runtime):
-        newest.setdefault(run.connection, run)
+    newest = reconciliations.newest(runtime)
     plots = {row.row.name: of_hours(row.delivered.hours) for row in rows}
     refused = destinations.rejected(runtime)
     return page(request, runtime, person, "destinations", rows=rows, plots=plots, newest=newest, refused=refused)
@@ -101,7 +99,7 @@ def correct_dead_letter(
     """Send what the form says in place of the refused statement; what is wrong with it is told beside it."""
     try:
         dead_letters.correct(runtime, name, statement_id, statement, actor=person.key)
-    except Invalid as error:
+    except (Invalid, Refused) as error:  # what was typed stays on the page
         letter = dead_letters.letter(runtime, name, statement_id)
         return _letter(request, runtime, person, letter, text=statement, wrong=error)
     return to("dead-letters", done="corrected")
