@@ -234,7 +234,7 @@ def _write(
 ) -> None:
     """Store what ``decide`` makes of the document that is there, once the request's conditions hold."""
     place, document_id = _one(caller, asked, change=True)
-    if not content.type.isprintable():
+    if not (content.type.isascii() and content.type.isprintable()):  # it becomes a header again
         raise Invalid("Content-Type", f"must be an Internet media type ({_MERGE})")
     stored = False
     with runtime.db.write() as session:

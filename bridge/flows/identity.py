@@ -193,8 +193,10 @@ def reset_password(runtime: Runtime, email: str) -> str:
     """A new one-time password for the one person who has that address."""
     with runtime.db.write() as db:
         people = db.scalars(select(tables.Person).where(tables.Person.email == email.strip().lower())).all()
-        if len(people) != 1:
-            raise NotFound(f"{len(people)} people have the address {email}; one is needed")
+        if not people:
+            raise NotFound(f"nobody has the address {email}: check it, or give it to somebody under `people`")
+        if len(people) > 1:
+            raise NotFound(f"{len(people)} people have the address {email}: leave it to one of them, under `people`")
         return one_time_password(people[0])
 
 
@@ -266,7 +268,7 @@ def find_connection(db: Session, name: str) -> tables.Connection:
     """The connection of that name; raises NotFound."""
     connection = db.scalar(select(tables.Connection).where(tables.Connection.name == name))
     if connection is None:
-        raise NotFound(f"there is no connection '{name}'")
+        raise NotFound(f"there is no connection '{name}': the console and `flowbridge export` name those that exist")
     return connection
 
 
@@ -276,7 +278,8 @@ def create_credential(
     """Make a key and secret for a program; the secret is returned once and never again."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        raise Invalid("scope", f"{', '.join(unknown) or 'none given'}; the scopes are {', '.join(SCOPES)}")
+        wrong = f"there is no '{', '.join(unknown)}'" if unknown else "none is given"
+        raise Invalid("scope", f"{wrong}; the scopes are {', '.join(SCOPES)}")
     key, secret = "fb_" + secrets.token_hex(8), secrets.token_urlsafe(32)
     with runtime.db.write() as db:
         bound = find_connection(db, connection).id if connection else None

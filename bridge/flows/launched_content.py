@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 from sqlalchemy import select, update
@@ -21,6 +22,7 @@ from bridge.flows.callers import Caller, Content, require_alive
 from bridge.flows.errors import Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
+from bridge.store.insert import among
 from bridge.xapi import cmi5, ledger, statements
 from bridge.xapi.enrich import put_in
 from bridge.xapi.ledger import Entry
@@ -134,7 +136,7 @@ def note(runtime: Runtime, session: Session, caller: Caller, entries: Sequence[E
     if not entries:
         return
     row, stored = tables.Statement, [uuid.UUID(entry.statement["id"]) for entry in entries]
-    of_launch = update(row).where(row.id.in_(stored)).values(launch_id=content.launch_id)
+    of_launch = update(row).where(among(session.connection(), row.id, stored)).values(launch_id=content.launch_id)
     session.execute(of_launch, execution_options={"synchronize_session": False})
     launch = session.get_one(tables.Launch, content.launch_id)
     for entry in entries:
@@ -164,7 +166,8 @@ def _record(runtime: Runtime, session: Session, launch: tables.Launch, verb: str
         score=_share(result.get("score", {})),
         # A test can be taken again; to be completed is said once.
         occurrence="" if verb == "completed" else statement["id"],
-        occurred_at=min(_moment(statement), now()),
+        # Content may set its clock as it likes; that it was launched is known here, and nothing came of that before.
+        occurred_at=min(max(_moment(statement), launch.started_at), now()),
         stated=uuid.UUID(statement["id"]),
     )
 
@@ -189,7 +192,9 @@ def _share(score: Json) -> float | None:
     low, high, raw = score.get("min", 0), score.get("max", 0), score.get("raw")
     if raw is None or high <= low:
         return None
-    return float(min(1, max(0, (raw - low) / (high - low))))
+    # As fractions: the largest floats of either sign are infinitely far apart.
+    share = (Fraction(raw) - Fraction(low)) / (Fraction(high) - Fraction(low))
+    return float(min(Fraction(1), max(Fraction(0), share)))
 
 
 def admit_document(

@@ -17,6 +17,7 @@ from bridge.flows.callers import Caller
 from bridge.flows.errors import FlowError, Invalid, NotFound, Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
+from bridge.store.insert import among
 from bridge.xapi import ledger, lrs, references
 from bridge.xapi.ledger import Entry
 from bridge.xapi.profile import VOIDED
@@ -36,6 +37,12 @@ _ONE = select(
     *(getattr(tables.Statement, name) for name in (*lrs.Kept._fields, *lrs.Readable._fields, "voided_by"))
 ).where(tables.Statement.id == bindparam("id"))
 _NEWEST = select(func.max(tables.Statement.stored))
+
+
+class TooMany(FlowError):
+    """More statements in one request than are taken at once."""
+
+    code = "too_many"
 
 
 class Conflict(FlowError):
@@ -67,13 +74,15 @@ def receive(runtime: Runtime, caller: Caller, sent: Sent, *, put: bool = False) 
     """Store the statements of a POST, or the one of a ``put``, all or none; returns their ids in order.
 
     A statement that is known already is left as it is. Raises Invalid with path and rule, Conflict where a known id
-    came with another statement, Refused where the caller may not do this.
+    came with another statement, TooMany, and Refused where the caller may not do this.
     """
     callers.require(caller, "statements/write")
     try:
         entries = _read(sent, put=put)
         with runtime.db.write() as session:
             _store(runtime, session, caller, entries, sent.version)
+    except lrs.TooMany as fault:
+        raise TooMany(str(fault)) from None
     except InvalidStatement as fault:
         raise Invalid(fault.path, fault.rule) from None
     for queue in ("drain",) if caller.content is None else launched_content.TOLD_BY:
@@ -111,7 +120,9 @@ def _compare(session: Session, repeats: Mapping[uuid.UUID, Entry]) -> None:
     """A known id must come with the statement that it is known for."""
     if not repeats:
         return
-    for known in session.scalars(select(tables.Statement).where(tables.Statement.id.in_(repeats))):
+    for known in session.scalars(
+        select(tables.Statement).where(among(session.connection(), tables.Statement.id, repeats))
+    ):
         if not lrs.same(known, repeats[known.id].statement):
             raise Conflict(
                 f"the id {known.id} is known here for another statement; statements never change:"
@@ -126,7 +137,8 @@ def _void(session: Session, caller: Caller, authority: str, voiding: Sequence[En
     row = tables.Statement
     by = {uuid.UUID(entry.statement["object"]["id"]): uuid.UUID(entry.statement["id"]) for entry in reversed(voiding)}
     # A voiding statement can't be voided: what tries to is kept, without effect.
-    found = session.execute(select(row.seq, row.id, row.authority).where(row.id.in_(by), row.verb != VOIDED)).all()
+    targets = among(session.connection(), row.id, by)
+    found = session.execute(select(row.seq, row.id, row.authority).where(targets, row.verb != VOIDED)).all()
     for target in found:
         if target.authority != authority and not caller.may("all"):
             raise Refused(
@@ -142,8 +154,8 @@ def _void_late(session: Session, voiding: Sequence[references.Earlier]) -> None:
         return
     row = tables.Statement
     by = {(one.target, one.authority): one.id for one in voiding}
-    targets = select(row.seq, row.id, row.authority).where(row.id.in_({of for of, _ in by}), row.verb != VOIDED)
-    found = session.execute(targets).all()
+    targets = among(session.connection(), row.id, {of for of, _ in by})
+    found = session.execute(select(row.seq, row.id, row.authority).where(targets, row.verb != VOIDED)).all()
     _mark(session, {one.seq: by[one.id, one.authority] for one in found if (one.id, one.authority) in by})
 
 
@@ -153,7 +165,9 @@ def _mark(session: Session, voided: Mapping[int, uuid.UUID]) -> None:
         row = tables.Statement
         change = update(row).where(row.seq == bindparam("number"), row.voided_by.is_(None))
         values = [{"number": number, "by": by} for number, by in sorted(voided.items())]
-        session.connection().execute(change.values(voided_by=bindparam("by")), values)
+        db = session.connection()
+        db.execute(change.values(voided_by=bindparam("by")), values)
+        ledger.withdraw(db, list(voided))
 
 
 def find(

@@ -21,7 +21,8 @@ def void(runtime: Runtime, statement_id: uuid.UUID, *, reason: str, actor: str) 
     """Void a statement here and at every LRS that has it or will; audited. Returns the voiding statement's id.
 
     What the bridge knows of the launch stays as it is: evidence is corrected, not what happened. Raises NotFound,
-    Invalid without a reason, and Refused for a statement that somebody else made or that is voided already.
+    Invalid without a reason, and Refused for a statement that somebody else made or that is voided already, and
+    where somebody else has used the voiding statement's id.
     """
     if not reason.strip():
         raise Invalid("reason", "say why, for those who read the statement later")
@@ -30,6 +31,8 @@ def void(runtime: Runtime, statement_id: uuid.UUID, *, reason: str, actor: str) 
         payload = _voiding(row, reason.strip(), runtime.settings.issuer)
         _add(session, row, payload, runtime.settings.issuer)
         row.voided_by = ids.voiding_id(row.id)
+        session.flush()
+        ledger.withdraw(session.connection(), [row.seq])
         detail = {"voided_by": str(row.voided_by), "reason": reason.strip()}
         session.add(tables.Audit(actor=actor, action="statement.void", subject=str(statement_id), detail=detail))
     runtime.nudge("drain")
@@ -61,6 +64,12 @@ def _add(session: Session, row: tables.Statement, payload: bytes, issuer: str) -
     db, entry = session.connection(), ledger.Entry(payload, json.loads(payload))
     authority = ledger.own_authority(issuer)
     added = ledger.insert(db, [entry], stored=now(), authority=authority, launch_id=row.launch_id)
+    if not added:
+        raise Refused(
+            f"the id {entry.statement['id']}, under which the bridge would void this statement, was used by another"
+            " program; void it by POST /xapi/statements with a credential that has the scope all",
+            code="id_taken",
+        )
     references.connect(db, added, [entry.statement])
     (seq,) = added.values()
     receipt, outbox = tables.StatementReceipt, tables.Outbox

@@ -57,10 +57,6 @@ def registration(text: str) -> str:
 
 def since(text: str) -> dt.datetime:
     """The point in time of the parameter ``since``."""
-    rule = "must be an ISO 8601 date and time in the years 1 to 9999 (xAPI-Data 4.5)"
     if not is_iso_8601(text):
-        raise InvalidStatement("since", rule)
-    try:
-        return index.moment(text)
-    except InvalidStatement:
-        raise InvalidStatement("since", rule) from None
+        raise InvalidStatement("since", "must be an ISO 8601 date and time in the years 1 to 9999 (xAPI-Data 4.5)")
+    return index.moment(text)

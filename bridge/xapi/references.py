@@ -112,7 +112,9 @@ def _closure(db: SqlConnection, links: Sequence[Reference]) -> set[Reference]:
     ends = {end for link in links for end in link}
     before: dict[int, set[int]] = defaultdict(set)
     after: dict[int, set[int]] = defaultdict(set)
-    near = select(row.statement_seq, row.target_seq).where(row.statement_seq.in_(ends) | row.target_seq.in_(ends))
+    near = select(row.statement_seq, row.target_seq).where(
+        among(db, row.statement_seq, ends) | among(db, row.target_seq, ends)
+    )
     for source, target in db.execute(near):
         after[source].add(target)
         before[target].add(source)

@@ -154,7 +154,7 @@ def test_only_a_password_opens_the_console(bridge: Runtime) -> None:
 
 
 def test_a_password_is_reset_for_one_person_or_nobody(bridge: Runtime, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="0 people have the address"):
+    with pytest.raises(NotFound, match="nobody has the address"):
         identity.reset_password(bridge, "nobody@example.com")
     (tmp_path / "twin.yaml").write_text("people: [{key: E003, email: sam@example.com}]")
     configure.apply(bridge, tmp_path / "twin.yaml")

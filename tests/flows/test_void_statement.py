@@ -15,7 +15,9 @@ from bridge.domain.events import BusinessEvent
 from bridge.flows import (
     accept_event,
     configure,
+    dead_letters,
     decide_prompts,
+    drain_outbox,
     identity,
     open_launch,
     record_outcome,
@@ -90,6 +92,48 @@ def test_it_is_voided_here_and_wherever_it_is_or_will_be(bridge: Runtime) -> Non
         entry = session.scalars(select(tables.Audit).where(tables.Audit.action == "statement.void")).one()
     assert (entry.actor, entry.subject) == ("cli", str(row.id))
     assert entry.detail == {"voided_by": str(voided_by), "reason": REASON}
+
+
+def refuse(bridge: Runtime, row: tables.Statement) -> None:
+    """The LRS "never" refuses it."""
+    with bridge.db.write() as session:
+        never = session.scalars(select(tables.Connection.id).where(tables.Connection.name == "never")).one()
+        outbox = tables.Outbox
+        session.execute(delete(outbox).where(outbox.statement_seq == row.seq, outbox.connection_id == never))
+        session.add(tables.StatementReceipt(statement_seq=row.seq, connection_id=never, state="rejected", error="no"))
+
+
+def void_at_the_lrs(bridge: Runtime, row: tables.Statement) -> None:
+    voiding = {
+        "actor": {"mbox": "mailto:admin@example.com"},
+        "verb": {"id": "http://adlnet.gov/expapi/verbs/voided"},
+        "object": {"objectType": "StatementRef", "id": str(row.id)},
+    }
+    auth = identity.create_credential(bridge, "admins", ["all"])
+    with TestClient(create_app(bridge), base_url="http://bridge.test") as client:
+        headers = {"X-Experience-API-Version": "1.0.3"}
+        assert client.post("/xapi/statements", json=voiding, auth=auth, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["by the bridge", "at the lrs", "before it is refused"])
+def test_what_was_refused_and_is_voided_is_never_sent_again(how: str, bridge: Runtime) -> None:
+    (row,) = stated(bridge, "completed")
+    if how != "before it is refused":
+        refuse(bridge, row)
+        assert [letter.id for letter in dead_letters.letters(bridge, "never")] == [row.id]
+    if how == "at the lrs":
+        void_at_the_lrs(bridge, row)
+    else:
+        void_statement.void(bridge, row.id, reason=REASON, actor="cli")
+    if how == "before it is refused":
+        refuse(bridge, row)
+    assert drain_outbox.replay(bridge, "never") == 0
+    assert list(dead_letters.letters(bridge, "never")) == []
+    assert queued(bridge, row.seq) == {"all", "late"}
+    with bridge.db.read() as session:
+        receipt = session.scalars(select(tables.StatementReceipt)).one()
+    (voiding,) = stated(bridge, "voided")
+    assert (receipt.state, receipt.replaced_by, receipt.error) == ("replaced", voiding.seq, "no")
 
 
 def test_the_lrs_shows_it_as_voided(bridge: Runtime) -> None:

@@ -231,6 +231,8 @@ def test_the_api_tells_reconciliations(bridge: Runtime, credential_of: Callable[
         assert (told["id"], told["state"], told["matched"], told["missing"]) == (run.id, "different", 1, 1)
         one = client.get(f"/api/v1/reconciliations/{run.id}", auth=auth).json()
         assert [(gap["kind"], gap["statement_id"]) for gap in one["differences"]] == [("missing", LOST["id"])]
+        rest = client.get(f"/api/v1/reconciliations/{run.id}?offset=1", auth=auth).json()
+        assert (rest["missing"], rest["differences"]) == (1, [])
         assert client.get("/api/v1/reconciliations/99", auth=auth).status_code == 404
         assert client.get("/api/v1/reconciliations?connection=nobody", auth=auth).status_code == 404
         other = credential_of(bridge, "events:write")

@@ -15,6 +15,7 @@ from bridge.flows.runtime import Runtime
 
 ANN = {"mbox": "mailto:ann@example.com"}
 COURSE = "https://lms.test/course/1"
+VOIDED = "http://adlnet.gov/expapi/verbs/voided"
 
 
 class Program:
@@ -52,6 +53,11 @@ def statement(**parts: Any) -> dict[str, Any]:
         "object": {"id": COURSE},
     }
     return {**whole, **parts}
+
+
+def voiding(target: str) -> dict[str, Any]:
+    """A statement that voids the one with this id."""
+    return statement(verb={"id": VOIDED}, object={"objectType": "StatementRef", "id": target})
 
 
 def words(answer: Response) -> str:

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bridge.flows.runtime import Runtime
-from tests.xapi.program import ANN, COURSE, Program, statement
+from tests.xapi.program import ANN, COURSE, Program, statement, voiding
 
 ACCOUNT = {"account": {"homePage": "https://hr.test", "name": "E001"}}
 
@@ -53,8 +53,7 @@ def test_names_of_a_voided_statement_are_not_told(server: TestClient, bridge: Ru
     program = Program(server, bridge)
     wrong = statement(actor={**ANN, "name": "Wrong"})
     program.store(wrong)
-    voided = {"verb": {"id": "http://adlnet.gov/expapi/verbs/voided"}}
-    program.store(statement(**voided, object={"objectType": "StatementRef", "id": wrong["id"]}))
+    program.store(voiding(wrong["id"]))
     assert "name" not in program.send("GET", "/agents", {"agent": ANN}).json()
 
 

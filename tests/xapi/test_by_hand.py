@@ -17,7 +17,7 @@ from bridge.store import tables
 from bridge.xapi import by_hand, ledger
 from bridge.xapi.index import moment
 from bridge.xapi.validation import InvalidStatement, Version, loads, validate
-from tests.xapi.test_validation import BASE, RECORDED
+from tests.xapi.validating import BASE, RECORDED
 
 AT = dt.datetime(2026, 3, 4, 7, 6, 7, 250_000, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 ID = "0190163d-8694-739b-aea5-966c26f8ad91"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 import time
@@ -81,6 +82,22 @@ def test_any_bytes_come_back_as_they_went_in(any_of: Documents) -> None:
 def test_bytes_without_a_content_type_are_just_bytes(any_of: Documents) -> None:
     any_of.new("a", b"\x00\x01")
     assert any_of.get("a").headers["Content-Type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("kind", ["text/plain; name=\xe9", "text/plain\x7f"])
+def test_a_content_type_that_no_header_may_hold_is_refused(simple: Program, kind: str) -> None:
+    sent = {**simple.headers, "If-None-Match": "*", "Content-Type": kind.encode("latin-1")}
+    named = {"activityId": COURSE, "profileId": "a"}
+    answer = simple.client.put(f"/xapi{ACTIVITY}", params=named, content=b"x", headers=sent)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Type")
+
+
+def test_a_body_that_is_packed_is_refused(any_of: Documents) -> None:
+    """Else the document would come back as bytes that nobody knows to be packed."""
+    packed = gzip.compress(b"{}")
+    answer = any_of.send("PUT", "a", packed, If_None_Match="*", Content_Encoding="gzip")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Encoding")
+    any_of.new("a", {}, Content_Encoding="identity")
 
 
 def test_a_browser_runs_nothing_that_a_document_holds(any_of: Documents) -> None:

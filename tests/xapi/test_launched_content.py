@@ -16,10 +16,21 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
-from bridge.flows import callers, housekeeping, identity, open_launch, xapi_launch
+from bridge.domain import ids
+from bridge.flows import (
+    callers,
+    housekeeping,
+    identity,
+    launched_content,
+    open_launch,
+    void_statement,
+    xapi_launch,
+)
+from bridge.flows.errors import Refused
 from bridge.flows.runtime import Runtime
 from bridge.store import now, tables
 from bridge.web.app import create_app
+from bridge.xapi.ledger import Entry
 from tests.xapi.launching import VERBS, Content, equip, opened, person, prompted
 
 CMI5 = "https://w3id.org/xapi/cmi5/context"
@@ -229,6 +240,48 @@ def test_a_clock_that_is_fast_completes_nothing_in_the_future(bridge: Runtime, p
     plain.send(plain.says("completed", timestamp=(now() + dt.timedelta(days=400)).isoformat()))
     with bridge.db.read() as session:
         assert session.scalars(select(tables.Outcome.occurred_at)).one() <= now()
+
+
+def test_a_clock_that_is_slow_completes_nothing_before_the_launch(bridge: Runtime, plain: Content) -> None:
+    assert plain.send(plain.says("completed", timestamp="2001-02-03T04:05:06Z")).status_code == 200
+    with bridge.db.read() as session:
+        outcome = session.scalars(select(tables.Outcome)).one()
+        assert outcome.occurred_at == outcome.launch.started_at
+
+
+def test_a_score_of_any_span_is_a_share(bridge: Runtime, plain: Content) -> None:
+    widest = {"score": {"raw": 0, "min": -1.7e308, "max": 1.7e308}}
+    assert plain.send(plain.says("failed", result=widest)).status_code == 200
+    assert outcomes(bridge) == [("failed", False, False, 0.5)]
+    endless = {"score": {"raw": -(10**400), "max": 1}}
+    assert "beyond the range of a 64-bit float" in refusal(plain.send(plain.says("failed", result=endless)), 400)
+
+
+def test_an_id_that_content_has_used_is_named_where_the_bridge_needs_it(bridge: Runtime, plain: Content) -> None:
+    with bridge.db.read() as session:
+        launched = session.scalars(select(tables.Statement.id)).one()
+    taken = ids.voiding_id(launched)
+    assert plain.send({**plain.says("experienced"), "id": str(taken)}).status_code == 200
+    with pytest.raises(Refused, match=f"{taken}.*used by another program.*scope all"):
+        void_statement.void(bridge, launched, reason="not Sam", actor="a test")
+    with bridge.db.read() as session:
+        assert session.scalars(select(tables.Statement.voided_by)).all() == [None, None]
+
+
+@both_databases
+def test_a_batch_of_any_number_is_noted(bridge: Runtime, plain: Content) -> None:
+    """A database takes only so many parameters: PostgreSQL 65,535."""
+    caller = callers.authenticate(bridge, plain.authorization)
+    assert caller is not None
+    many = [Entry(b"", plain.says("experienced")) for _ in range(66_000)]
+    done = plain.says("completed")
+    assert plain.send(done).status_code == 200
+    with bridge.db.write() as session:
+        session.execute(update(tables.Statement).values(launch_id=None))
+        launched_content.note(bridge, session, caller, [*many, Entry(b"", done)])
+    with bridge.db.read() as session:
+        noted = select(tables.Statement.id).where(tables.Statement.launch_id.is_not(None))
+        assert session.scalars(noted).all() == [uuid.UUID(done["id"])]
 
 
 MOVE_ON: dict[str, tuple[list[str], list[bool]]] = {

@@ -22,10 +22,10 @@ ISSUER = "http://bridge.test"
 ACTOR = {"account": {"homePage": ISSUER, "name": "E001"}}
 
 
-@pytest.fixture(params=["runtime", pytest.param("pg_runtime", marks=pytest.mark.postgres)])
-def bridge(request: pytest.FixtureRequest) -> Runtime:
-    made: Runtime = request.getfixturevalue(request.param)
-    with made.db.write() as session:
+@pytest.fixture
+def bridge(bridge: Runtime) -> Runtime:
+    """With destinations, and with what is none."""
+    with bridge.db.write() as session:
         session.add_all(
             [
                 Connection(name="lrs", connector="lrs", config={"endpoint": "https://lrs.test/xapi"}),
@@ -35,7 +35,7 @@ def bridge(request: pytest.FixtureRequest) -> Runtime:
                 Connection(name="gone", connector="a-plugin-that-was-removed", config={}),
             ]
         )
-    return made
+    return bridge
 
 
 def statement(**parts: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import base64
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,25 +14,17 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import select
 
-from bridge.flows import identity
 from bridge.flows.runtime import Runtime
 from bridge.store.tables import Connection, Outbox, Statement
 from bridge.web.app import create_app
 from bridge.xapi import ledger, lrs
+from tests.xapi.program import ANN, Program, statement, voiding, words
 
 STATEMENTS = "/xapi/statements"
-VOIDED = "http://adlnet.gov/expapi/verbs/voided"
-ANN = {"mbox": "mailto:ann@example.com"}
 
 
-class Program:
-    """A program with a credential and a version of xAPI."""
-
-    def __init__(self, client: TestClient, runtime: Runtime, *scopes: str, version: str = "1.0.3") -> None:
-        self.client = client
-        self.key, secret = identity.create_credential(runtime, "test", list(scopes))
-        credential = base64.b64encode(f"{self.key}:{secret}".encode()).decode()
-        self.headers = {"Authorization": f"Basic {credential}", "X-Experience-API-Version": version}
+class Sender(Program):
+    """A program that sends statements and finds them."""
 
     def post(self, *statements: dict[str, Any], **more: str) -> Response:
         return self.post_raw(json.dumps(list(statements)), **more)
@@ -54,40 +45,15 @@ class Program:
         return [statement["id"] for statement in answer.json()["statements"]]
 
 
-@pytest.fixture(params=["runtime", pytest.param("pg_runtime", marks=pytest.mark.postgres)])
-def bridge(request: pytest.FixtureRequest) -> Runtime:
-    made: Runtime = request.getfixturevalue(request.param)
-    return made
+@pytest.fixture
+def program(server: TestClient, bridge: Runtime) -> Sender:
+    return Sender(server, bridge, "statements/read", "statements/write")
 
 
 @pytest.fixture
-def program(bridge: Runtime) -> Iterator[Program]:
-    with TestClient(create_app(bridge), base_url="http://bridge.test") as client:
-        yield Program(client, bridge, "statements/read", "statements/write")
-
-
-@pytest.fixture
-def simple(runtime: Runtime, client: TestClient) -> Program:
+def simple(runtime: Runtime, client: TestClient) -> Sender:
     """A program whose test depends on no SQL of its own: one database is enough."""
-    return Program(client, runtime, "statements/read", "statements/write")
-
-
-def statement(**parts: Any) -> dict[str, Any]:
-    whole = {
-        "id": str(uuid.uuid4()),
-        "actor": ANN,
-        "verb": {"id": "http://adlnet.gov/expapi/verbs/completed"},
-        "object": {"id": "https://lms.test/course/1"},
-    }
-    return {**whole, **parts}
-
-
-def voiding(target: str) -> dict[str, Any]:
-    return statement(verb={"id": VOIDED}, object={"objectType": "StatementRef", "id": target})
-
-
-def words(answer: Response) -> str:
-    return str(answer.json()["error"]["message"])
+    return Sender(client, runtime, "statements/read", "statements/write")
 
 
 def test_about_lists_the_versions_and_needs_nothing(client: TestClient) -> None:
@@ -100,14 +66,14 @@ def test_about_lists_the_versions_and_needs_nothing(client: TestClient) -> None:
     ("asked", "spoken"),
     [("1.0.3", "1.0.3"), ("1.0", "1.0.3"), ("1.0.0", "1.0.3"), ("2.0.0", "2.0.0"), ("2.0", "2.0.0")],
 )
-def test_the_version_is_the_family_that_was_asked_for(asked: str, spoken: str, simple: Program) -> None:
+def test_the_version_is_the_family_that_was_asked_for(asked: str, spoken: str, simple: Sender) -> None:
     simple.headers["X-Experience-API-Version"] = asked
     answer = simple.get()
     assert (answer.status_code, answer.headers["X-Experience-API-Version"]) == (200, spoken)
 
 
 @pytest.mark.parametrize("asked", [None, "", "0.95", "1.1.0", "3.0", "1.0.3x"])
-def test_another_version_or_none_is_refused(asked: str | None, simple: Program) -> None:
+def test_another_version_or_none_is_refused(asked: str | None, simple: Sender) -> None:
     simple.headers.pop("X-Experience-API-Version")
     if asked is not None:
         simple.headers["X-Experience-API-Version"] = asked
@@ -117,7 +83,7 @@ def test_another_version_or_none_is_refused(asked: str | None, simple: Program) 
     assert answer.headers["X-Experience-API-Version"] == ("0.95" if asked is None else "2.0.0")
 
 
-def test_statements_come_back_as_they_were_sent_with_what_the_lrs_adds(program: Program, bridge: Runtime) -> None:
+def test_statements_come_back_as_they_were_sent_with_what_the_lrs_adds(program: Sender, bridge: Runtime) -> None:
     claimed = {"version": "1.0.3", "authority": ANN, "stored": "2020-01-01T00:00:00Z"}
     raw = (
         '[ {"object" : {"id":"https://lms.test/course/1"},\n "result":{"extensions":{"https://x.test/n":'
@@ -151,7 +117,7 @@ def test_statements_come_back_as_they_were_sent_with_what_the_lrs_adds(program: 
     assert "Last-Modified" in shown.headers
 
 
-def test_put_stores_under_its_id_and_says_nothing(program: Program) -> None:
+def test_put_stores_under_its_id_and_says_nothing(program: Sender) -> None:
     sent = statement()
     statement_id = sent.pop("id")
     answer = program.put(sent, statementId=statement_id)
@@ -170,13 +136,13 @@ def test_put_stores_under_its_id_and_says_nothing(program: Program) -> None:
     ],
 )
 def test_a_put_that_is_wrong_is_refused(
-    parameters: dict[str, str], parts: dict[str, Any], field: str, simple: Program
+    parameters: dict[str, str], parts: dict[str, Any], field: str, simple: Sender
 ) -> None:
     answer = simple.put(statement(**parts), **parameters)
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
-def test_an_invalid_statement_is_refused_with_its_path_and_rule_and_none_is_stored(program: Program) -> None:
+def test_an_invalid_statement_is_refused_with_its_path_and_rule_and_none_is_stored(program: Sender) -> None:
     answer = program.post(statement(), statement(verb={"id": "completed"}))
     assert answer.status_code == 400
     assert words(answer) == "[1].verb.id: must be an IRI with a scheme (xAPI-Data 2.4.3)"
@@ -184,12 +150,12 @@ def test_an_invalid_statement_is_refused_with_its_path_and_rule_and_none_is_stor
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "multipart/mixed", ""])
-def test_only_json_and_what_comes_with_attachments_is_taken(kind: str, simple: Program) -> None:
+def test_only_json_and_what_comes_with_attachments_is_taken(kind: str, simple: Sender) -> None:
     answer = simple.post_raw(json.dumps(statement()), **{"Content-Type": kind})
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Type")
 
 
-def test_an_attachment_that_is_not_sent_needs_an_address(simple: Program) -> None:
+def test_an_attachment_that_is_not_sent_needs_an_address(simple: Sender) -> None:
     attachment = {
         "usageType": "https://x.test/certificate",
         "display": {"en": "Certificate"},
@@ -203,12 +169,12 @@ def test_an_attachment_that_is_not_sent_needs_an_address(simple: Program) -> Non
     assert simple.post(statement(attachments=[lasting])).status_code == 200
 
 
-def test_json_may_name_its_charset(simple: Program) -> None:
+def test_json_may_name_its_charset(simple: Sender) -> None:
     answer = simple.post_raw(json.dumps(statement()), **{"Content-Type": "application/json; charset=utf-8"})
     assert answer.status_code == 200
 
 
-def test_no_credential_or_a_wrong_one_is_unauthorized(simple: Program) -> None:
+def test_no_credential_or_a_wrong_one_is_unauthorized(simple: Sender) -> None:
     right = simple.headers["Authorization"]
     for wrong in (
         "",
@@ -225,15 +191,15 @@ def test_no_credential_or_a_wrong_one_is_unauthorized(simple: Program) -> None:
 
 
 def test_a_scope_opens_only_its_own_door(runtime: Runtime, client: TestClient) -> None:
-    reader, writer = Program(client, runtime, "statements/read"), Program(client, runtime, "statements/write")
-    other = Program(client, runtime, "events:write")
+    reader, writer = Sender(client, runtime, "statements/read"), Sender(client, runtime, "statements/write")
+    other = Sender(client, runtime, "events:write")
     assert (writer.post(statement()).status_code, reader.get().status_code) == (200, 200)
     refused = [reader.post(statement()), writer.get(), other.get(), other.post(statement())]
     assert [answer.status_code for answer in refused] == [403] * 4
     assert "statements/write" in words(refused[0])
 
 
-def test_the_identical_statement_again_is_fine_alone_and_in_a_batch(program: Program) -> None:
+def test_the_identical_statement_again_is_fine_alone_and_in_a_batch(program: Sender) -> None:
     first, second = statement(), statement()
     assert program.post(first).status_code == 200
     answer = program.post(first, second)
@@ -241,7 +207,7 @@ def test_the_identical_statement_again_is_fine_alone_and_in_a_batch(program: Pro
     assert sorted(program.found()) == sorted([first["id"], second["id"]])
 
 
-def test_a_known_id_with_other_content_is_a_conflict_and_nothing_of_the_batch_is_stored(program: Program) -> None:
+def test_a_known_id_with_other_content_is_a_conflict_and_nothing_of_the_batch_is_stored(program: Sender) -> None:
     known, new = statement(), statement()
     program.post(known)
     answer = program.post(new, {**known, "object": {"id": "https://lms.test/other"}})
@@ -312,7 +278,7 @@ CONTEXT: dict[str, Any] = {
         ({"object": SUB}, {"object": {**SUB, "verb": {"id": "http://adlnet.gov/expapi/verbs/failed"}}}, False),
     ],
 )
-def test_what_counts_in_a_comparison(kept: dict[str, Any], repeat: dict[str, Any], same: bool, simple: Program) -> None:
+def test_what_counts_in_a_comparison(kept: dict[str, Any], repeat: dict[str, Any], same: bool, simple: Sender) -> None:
     first = statement(**kept)
     assert simple.post(first).status_code == 200
     again = {**first, **repeat}
@@ -323,7 +289,7 @@ def test_what_counts_in_a_comparison(kept: dict[str, Any], repeat: dict[str, Any
     assert simple.post(again).status_code == (200 if same else 409)
 
 
-def test_two_requests_with_one_new_id_agree_on_one_statement(bridge: Runtime, program: Program) -> None:
+def test_two_requests_with_one_new_id_agree_on_one_statement(bridge: Runtime, program: Sender) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     ids = [str(uuid.uuid4()) for _ in range(40)]
@@ -338,7 +304,7 @@ def test_two_requests_with_one_new_id_agree_on_one_statement(bridge: Runtime, pr
         assert len(set(session.scalars(select(Statement.actor)))) == 1
 
 
-def test_a_query_finds_by_each_filter_and_by_all_of_them(program: Program) -> None:
+def test_a_query_finds_by_each_filter_and_by_all_of_them(program: Sender) -> None:
     registration = str(uuid.uuid4())
     account = {"account": {"homePage": "https://hr.test", "name": "E001"}}
     by_account = statement(actor={"name": "Sam", **account})
@@ -370,7 +336,7 @@ def test_a_query_finds_by_each_filter_and_by_all_of_them(program: Program) -> No
     assert found(registration=str(uuid.uuid4())) == set()
 
 
-def test_since_is_exclusive_and_until_inclusive(program: Program) -> None:
+def test_since_is_exclusive_and_until_inclusive(program: Sender) -> None:
     ids = [program.post(statement()).json()[0] for _ in range(4)]
     stored = [program.get(statementId=of).json()["stored"] for of in ids]
     assert program.found(since=stored[0], ascending="true") == ids[1:]
@@ -379,7 +345,7 @@ def test_since_is_exclusive_and_until_inclusive(program: Program) -> None:
 
 
 @pytest.mark.parametrize("ascending", ["true", "false"])
-def test_more_leads_through_every_page_once_also_while_others_write(ascending: str, program: Program) -> None:
+def test_more_leads_through_every_page_once_also_while_others_write(ascending: str, program: Sender) -> None:
     ids = program.post(*(statement() for _ in range(25))).json()
     expected = ids if ascending == "true" else ids[::-1]
     seen, answer = [], program.get(limit=10, ascending=ascending, agent=json.dumps(ANN))
@@ -399,12 +365,12 @@ def test_more_leads_through_every_page_once_also_while_others_write(ascending: s
 def test_more_is_relative_to_the_root_of_the_server(bridge: Runtime) -> None:
     object.__setattr__(bridge.settings, "base_url", "https://corp.test/learning")
     with TestClient(create_app(bridge), base_url="http://bridge.test") as client:
-        program = Program(client, bridge, "all")
+        program = Sender(client, bridge, "all")
         program.post(statement(), statement())
         assert program.get(limit=1).json()["more"].startswith("/learning/xapi/statements?more=")
 
 
-def test_limit_nought_and_none_mean_as_many_as_the_server_gives(program: Program) -> None:
+def test_limit_nought_and_none_mean_as_many_as_the_server_gives(program: Sender) -> None:
     program.post(*(statement() for _ in range(lrs.MOST + 5)))
     for parameters in ({}, {"limit": "0"}, {"limit": "999999"}):
         answer = program.get(**parameters).json()
@@ -412,7 +378,7 @@ def test_limit_nought_and_none_mean_as_many_as_the_server_gives(program: Program
     assert program.get(limit=str(lrs.MOST - 1)).json()["more"] != ""
 
 
-def test_nothing_found_is_an_empty_list(program: Program) -> None:
+def test_nothing_found_is_an_empty_list(program: Sender) -> None:
     assert program.get().json() == {"statements": [], "more": ""}
 
 
@@ -443,23 +409,23 @@ def test_nothing_found_is_an_empty_list(program: Program) -> None:
         ({"more": base64.urlsafe_b64encode(b'[[],"2026-01-01T00:00:00","x"]').decode()}, "more"),
     ],
 )
-def test_a_parameter_that_is_wrong_or_unknown_is_named(parameters: dict[str, str], field: str, simple: Program) -> None:
+def test_a_parameter_that_is_wrong_or_unknown_is_named(parameters: dict[str, str], field: str, simple: Sender) -> None:
     answer = simple.get(**parameters)
     assert (answer.status_code, answer.json()["error"].get("field", "")) == (400, field)
 
 
-def test_a_statement_that_is_not_there_is_not_found(simple: Program) -> None:
+def test_a_statement_that_is_not_there_is_not_found(simple: Sender) -> None:
     assert simple.get(statementId=str(uuid.uuid4())).status_code == 404
 
 
-def test_head_answers_as_get_without_the_body(simple: Program) -> None:
+def test_head_answers_as_get_without_the_body(simple: Sender) -> None:
     statement_id = simple.post(statement()).json()[0]
     answer = simple.client.head(STATEMENTS, params={"statementId": statement_id}, headers=simple.headers)
     assert (answer.status_code, answer.content) == (200, b"")
     assert "X-Experience-API-Consistent-Through" in answer.headers
 
 
-def test_a_voided_statement_is_out_of_lists_and_found_as_voided(program: Program) -> None:
+def test_a_voided_statement_is_out_of_lists_and_found_as_voided(program: Sender) -> None:
     target = program.post(statement()).json()[0]
     by = program.post(voiding(target)).json()[0]
     assert program.found() == [by]
@@ -470,7 +436,7 @@ def test_a_voided_statement_is_out_of_lists_and_found_as_voided(program: Program
     assert program.get(voidedStatementId=target).status_code == 200
 
 
-def test_voiding_takes_effect_in_any_order(program: Program) -> None:
+def test_voiding_takes_effect_in_any_order(program: Sender) -> None:
     late = statement()
     program.post(voiding(late["id"]))
     program.post(late)
@@ -480,14 +446,14 @@ def test_voiding_takes_effect_in_any_order(program: Program) -> None:
     assert program.get(voidedStatementId=together["id"]).status_code == 200
 
 
-def test_a_voiding_statement_can_not_be_voided(program: Program) -> None:
+def test_a_voiding_statement_can_not_be_voided(program: Sender) -> None:
     target = program.post(statement()).json()[0]
     by = program.post(voiding(target)).json()[0]
     assert program.post(voiding(by)).status_code == 200
     assert program.get(statementId=by).status_code == 200
 
 
-def test_only_the_sender_or_a_credential_for_all_voids_a_statement(bridge: Runtime, program: Program) -> None:
+def test_only_the_sender_or_a_credential_for_all_voids_a_statement(bridge: Runtime, program: Sender) -> None:
     with bridge.db.write() as session:
         ledger.add(
             session,
@@ -497,17 +463,17 @@ def test_only_the_sender_or_a_credential_for_all_voids_a_statement(bridge: Runti
     evidence = str(uuid.UUID(int=7))
     unborn = statement()
     program.post(voiding(unborn["id"]))
-    other = Program(program.client, bridge, "statements/read", "statements/write")
+    other = Sender(program.client, bridge, "statements/read", "statements/write")
     refused = [program.post(voiding(evidence)), other.post(voiding(program.post(statement()).json()[0]))]
     assert [answer.status_code for answer in refused] == [403, 403]
     assert program.get(statementId=evidence).status_code == 200
     other.post(unborn)
     assert program.get(statementId=unborn["id"]).status_code == 200
-    assert Program(program.client, bridge, "all").post(voiding(evidence)).status_code == 200
+    assert Sender(program.client, bridge, "all").post(voiding(evidence)).status_code == 200
     assert program.get(voidedStatementId=evidence).status_code == 200
 
 
-def test_the_bridges_own_statements_are_there_with_the_bridge_as_authority(bridge: Runtime, program: Program) -> None:
+def test_the_bridges_own_statements_are_there_with_the_bridge_as_authority(bridge: Runtime, program: Sender) -> None:
     sent = statement(timestamp="2026-01-02T03:04:05.678Z")
     with bridge.db.write() as session:
         ledger.add(session, json.dumps(sent).encode(), issuer="http://bridge.test")
@@ -516,7 +482,7 @@ def test_the_bridges_own_statements_are_there_with_the_bridge_as_authority(bridg
     assert {name: one[name] for name in sent} == sent
 
 
-def test_received_statements_go_on_to_other_stores(bridge: Runtime, program: Program) -> None:
+def test_received_statements_go_on_to_other_stores(bridge: Runtime, program: Sender) -> None:
     with bridge.db.write() as session:
         session.add(Connection(name="lrs", connector="lrs", config={"endpoint": "https://lrs.test/xapi"}))
         session.add(Connection(name="here", connector="lrs", config={"endpoint": "http://bridge.test/xapi"}))
@@ -528,7 +494,7 @@ def test_received_statements_go_on_to_other_stores(bridge: Runtime, program: Pro
     assert (queued, nudged) == (["lrs"], ["drain"])
 
 
-def test_everything_stored_until_consistent_through_is_found(program: Program, bridge: Runtime) -> None:
+def test_everything_stored_until_consistent_through_is_found(program: Sender, bridge: Runtime) -> None:
     def through(answer: Response) -> dt.datetime:
         return dt.datetime.fromisoformat(answer.headers["X-Experience-API-Consistent-Through"])
 
@@ -548,8 +514,8 @@ def test_everything_stored_until_consistent_through_is_found(program: Program, b
 
 
 def test_2_0_takes_context_agents_and_1_0_3_does_not(runtime: Runtime, client: TestClient) -> None:
-    new = Program(client, runtime, "statements/read", "statements/write", version="2.0.0")
-    old = Program(client, runtime, "statements/write")
+    new = Sender(client, runtime, "statements/read", "statements/write", version="2.0.0")
+    old = Sender(client, runtime, "statements/write")
     context = {"contextAgents": [{"objectType": "contextAgent", "agent": {"objectType": "Agent", **ANN}}]}
     assert new.post(statement(context=context)).status_code == 200
     assert old.post(statement(context=context)).status_code == 400

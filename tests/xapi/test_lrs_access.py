@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bridge.flows.runtime import Runtime
-from tests.xapi.program import Program, statement
+from tests.xapi.program import ANN, Program, statement
 
 STATEMENTS = "/xapi/statements"
 
@@ -44,6 +44,20 @@ def test_1_0_3_has_requests_in_a_form(runtime: Runtime, client: TestClient) -> N
     assert form(program, "GET", **program.headers, statementId=sent["id"]) == 200
     assert form(program, "GET", program.headers) == 200
     assert form(program, "GET", program.headers, **{"If-Match": "\u6f22"}) == 400
+
+
+def test_a_form_holds_any_text(runtime: Runtime, client: TestClient) -> None:
+    program, sent = Program(client, runtime), statement(actor={**ANN, "name": "Jörg 漢"})
+    whole = json.dumps(sent, ensure_ascii=False)
+    assert form(program, "PUT", **program.headers, content=whole, statementId=sent["id"]) == 204
+    assert program.send("GET", "/statements", {"statementId": sent["id"]}).json()["actor"] == sent["actor"]
+
+
+def test_a_field_that_stands_twice_in_a_form_is_refused(runtime: Runtime, client: TestClient) -> None:
+    fields = urlencode({**Program(client, runtime).headers, "limit": "1"})
+    told = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = client.post(f"{STATEMENTS}?method=GET", content=f"{fields}&limit=2", headers=told)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "limit")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,12 @@ def test_a_boundary_that_can_not_be_read_is_refused(runtime: Runtime, client: Te
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Content-Type")
 
 
+def test_more_statements_than_are_taken_at_once_are_refused(runtime: Runtime, client: TestClient) -> None:
+    answer = Program(client, runtime).send("POST", "/statements", body=[{}] * 10_001)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many")
+    assert "at most 10000" in answer.json()["error"]["message"]
+
+
 def test_what_takes_long_to_take_apart_is_refused(runtime: Runtime, client: TestClient) -> None:
     program = Program(client, runtime)
     head = b"--x\r\nContent-Type: application/json\r\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,23 +13,15 @@ from bridge.flows.runtime import Runtime
 from bridge.store import tables
 from bridge.web.app import create_app
 from bridge.xapi import references
-from tests.xapi.program import ANN, COURSE, Program, statement
+from tests.xapi.program import ANN, COURSE, Program, statement, voiding
 
 BOB = {"mbox": "mailto:bob@example.com"}
 TEAM = {"objectType": "Group", "mbox": "mailto:team@example.com"}
-VOIDED = "http://adlnet.gov/expapi/verbs/voided"
-
-
-@pytest.fixture(params=["runtime", pytest.param("pg_runtime", marks=pytest.mark.postgres)])
-def bridge(request: pytest.FixtureRequest) -> Runtime:
-    made: Runtime = request.getfixturevalue(request.param)
-    return made
 
 
 @pytest.fixture
-def program(bridge: Runtime) -> Iterator[Program]:
-    with TestClient(create_app(bridge), base_url="http://bridge.test") as client:
-        yield Program(client, bridge)
+def program(server: TestClient, bridge: Runtime) -> Program:
+    return Program(server, bridge)
 
 
 def found(program: Program, **parameters: Any) -> list[str]:
@@ -111,7 +102,7 @@ def test_a_long_chain_is_kept_in_bounds(runtime: Runtime, client: TestClient) ->
 def test_a_statement_about_a_voided_one_is_still_found_by_it(program: Program) -> None:
     wrong = statement(actor=BOB)
     note = about(wrong)
-    void = about(wrong, verb={"id": VOIDED})
+    void = voiding(wrong["id"])
     program.store(wrong, note, void)
     assert set(found(program, agent=BOB)) == {note["id"], void["id"]}
 
@@ -206,7 +197,7 @@ def test_a_single_statement_has_an_etag_that_its_form_changes(runtime: Runtime, 
 def test_two_that_belong_together_see_each_other_when_they_come_at_once(bridge: Runtime, program: Program) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    pairs = [(target := statement(actor=BOB), about(target, verb={"id": VOIDED})) for _ in range(20)]
+    pairs = [(target := statement(actor=BOB), voiding(target["id"])) for _ in range(20)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(program.store, [one for pair in pairs for one in pair]))
     for target, _ in pairs:

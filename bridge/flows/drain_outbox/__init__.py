@@ -45,13 +45,19 @@ def drain(runtime: Runtime) -> int:
 
 
 def replay(runtime: Runtime, connection_name: str, statement_ids: Iterable[uuid.UUID] | None = None) -> int:
-    """Queue statements that a destination rejected once more: these, or all; returns how many. Raises NotFound."""
+    """Queue statements that a destination rejected once more: these, or all; returns how many. Raises NotFound.
+
+    One that is voided by now is left out.
+    """
     with runtime.db.write() as session:
         connection = find_connection(session, connection_name)
         refused = and_(StatementReceipt.connection_id == connection.id, StatementReceipt.state == "rejected")
         if statement_ids is not None:
             numbers = select(Statement.seq).where(Statement.id.in_(list(statement_ids)))
             refused = and_(refused, StatementReceipt.statement_seq.in_(numbers))
+        ledger.withdraw(
+            session.connection(), session.scalars(select(StatementReceipt.statement_seq).where(refused)).all()
+        )
         back = session.scalars(delete(StatementReceipt).where(refused).returning(StatementReceipt.statement_seq)).all()
         ledger.enqueue(session.connection(), back, [ledger.Sink(connection.id, connection.config)])
     runtime.nudge("drain")

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import orjson
 
 from bridge.connect import Attached, Statement
 from bridge.flows.drain_outbox.limits import PROBE, Limits
@@ -302,6 +301,6 @@ def _told(payload: bytes) -> dict[str, tuple[str, str]]:
 
     Some LRSs find a content only by the very letters, large or small, that the statement names it by.
     """
-    statement = orjson.loads(payload)
+    statement = json.loads(payload)  # takes numbers of any length, as some were stored
     attached = [*statement.get("attachments", ()), *statement.get("object", {}).get("attachments", ())]
     return {one["sha2"].lower(): (one["sha2"], one["contentType"]) for one in attached}

@@ -147,7 +147,6 @@ def chain(runtime: Runtime, event_id: uuid.UUID) -> dict[str, Any]:
             "names": people,
             "write_backs": _write_backs(session, event_id),
             "waiting": _waiting(session, event_id),
-            "voided": _voided(session, event_id),
         }
 
 
@@ -271,14 +270,3 @@ def _waiting(session: Session, event_id: uuid.UUID) -> dict[str, list[str]]:
     for statement_id, name in session.execute(query):
         found[str(statement_id)].append(name)
     return found
-
-
-def _voided(session: Session, event_id: uuid.UUID) -> dict[str, str]:
-    """Each statement that does not hold any more, with the one that voids it."""
-    query = (
-        select(tables.Statement.id, tables.Statement.voided_by)
-        .join(tables.Launch, tables.Launch.id == tables.Statement.launch_id)
-        .join(tables.Prompt, tables.Prompt.id == tables.Launch.prompt_id)
-        .where(tables.Prompt.event_id == event_id, tables.Statement.voided_by.is_not(None))
-    )
-    return {str(of): str(by) for of, by in session.execute(query)}

@@ -13,6 +13,7 @@ from sqlalchemy import and_, case, delete, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from bridge.connect import ConnectorError, StatementArchive, Unsupported
+from bridge.flows.drain_outbox import destinations
 from bridge.flows.errors import NotFound
 from bridge.flows.identity import find_connection
 from bridge.flows.overview import reconciliations
@@ -45,12 +46,13 @@ def reconcile(
     archive = runtime.connector(connection)
     if not isinstance(archive, StatementArchive):
         raise Unsupported(f"the connection '{name}' ({connection.connector}) can't be read back")
+    policy = destinations.policy(runtime, connection)
     before = Before.read(checkpoint.value) if checkpoint else None
     with runtime.db.write() as session:
         run = tables.Reconciliation(connection_id=connection.id, since=before.settled - OVERLAP if before else None)
         session.add(run)
         session.flush()
-    comparison = Comparison(runtime, connection, archive, run, before, progress)
+    comparison = Comparison(runtime, connection, archive, policy, run, before, progress)
     try:
         comparison.walk()
         comparison.ask_for_the_rest()

@@ -23,7 +23,7 @@ from bridge.xapi.destination import People, Policy
 from bridge.xapi.index import Json
 from bridge.xapi.lrs.comparing import alike
 from bridge.xapi.profile import VOIDED
-from bridge.xapi.validation import InvalidStatement, Version
+from bridge.xapi.validation import InvalidStatement
 
 STREAM = "reconcile"
 #: How far two clocks may be apart, and how long a statement may be on its way from the answer to the receipt.
@@ -107,6 +107,7 @@ class Comparison:
     runtime: Runtime
     connection: tables.Connection
     archive: StatementArchive
+    policy: Policy
     run: tables.Reconciliation
     before: Before | None
     progress: Callable[[Progress], None]
@@ -117,11 +118,6 @@ class Comparison:
     _shown: int = 0
     _asked: int = 0
     _through: dt.datetime | None = None
-
-    def __post_init__(self) -> None:
-        of, issuer = self.connection, self.runtime.settings.issuer
-        version = of.config.get("version", Version.V1_0_3)
-        self._policy = Policy.parse(of.options, self.runtime.vault, of.name, issuer=issuer, version=version)
 
     @property
     def horizon(self) -> dt.datetime:
@@ -174,12 +170,12 @@ class Comparison:
     def _sent(self, known: Sequence[_Known]) -> list[list[Json]]:
         """Of each statement what can have been sent: as the destination gets it now, and as it is in the ledger."""
         with self.runtime.db.read() as session:
-            people = self._policy.people(session.connection(), [of.payload for of in known])
+            people = self.policy.people(session.connection(), [of.payload for of in known])
         return [[json.loads(form) for form in dict.fromkeys(self._forms(of.payload, people))] for of in known]
 
     def _forms(self, payload: bytes, people: People) -> Iterator[bytes]:
         with contextlib.suppress(Rejected):  # it would not be sent as the settings are now
-            yield self._policy.render(payload, people)
+            yield self.policy.render(payload, people)
         yield payload
 
     def _not_voided_there(self, known: Sequence[_Known]) -> dict[uuid.UUID, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
@@ -36,6 +37,7 @@ _STATUS: Mapping[type[FlowError], int] = {
     receive_statements.Conflict: 409,
     documents.Unconditional: 409,
     documents.Changed: 412,
+    receive_statements.TooMany: 413,
 }
 
 
@@ -89,6 +91,8 @@ def answer(request: Request, body: bytes, work: Mapping[str, Callable[[Call], Re
         if "X-Experience-API-Version" not in asked.headers:
             said["X-Experience-API-Version"] = _UNVERSIONED
         said["X-Experience-API-Version"] = version = _version(asked)
+        if asked.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Invalid("Content-Encoding", "is not understood here: send the body as it is (RFC 9110 8.4)")
         if asked.method not in work:
             raise Invalid("method", f"must be one of {', '.join(work)} here")
         call = Call(runtime, caller, version, asked.method, asked.parameters, asked.headers, asked.body)
@@ -100,15 +104,20 @@ def answer(request: Request, body: bytes, work: Mapping[str, Callable[[Call], Re
 
 
 def _asked(request: Request, body: bytes) -> _Asked:
-    given = request.query_params.multi_items()
-    parameters = dict(given)
-    if len(parameters) < len(given):
-        twice = next(name for name in parameters if len(request.query_params.getlist(name)) > 1)
-        raise Invalid(twice, "must be given once")
+    parameters = _once(request.query_params.multi_items())
     if request.method == "POST" and "method" in parameters:
         return _alternate(parameters, request.headers, body)
     method = "GET" if request.method == "HEAD" else request.method
     return _Asked(method, parameters, request.headers, body)
+
+
+def _once(given: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Parameters by name; each must be given once, or two readers could understand two different requests."""
+    parameters = dict(given)
+    if len(parameters) < len(given):
+        [(twice, _)] = Counter(name for name, _ in given).most_common(1)
+        raise Invalid(twice, "must be given once")
+    return parameters
 
 
 _ALTERNATE = "(xAPI-Communication 1.3)"
@@ -130,20 +139,21 @@ def _alternate(parameters: Mapping[str, str], headers: Headers, body: bytes) -> 
     if kind != "application/x-www-form-urlencoded":
         raise Invalid("Content-Type", f"must be application/x-www-form-urlencoded {_ALTERNATE}")
     try:
-        form = {name.decode(): value for name, value in parse_qsl(body, keep_blank_values=True, max_num_fields=100)}
-        texts = {name: value.decode() for name, value in form.items() if name != "content"}
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100, errors="strict")
     except ValueError:
         raise Invalid("", f"the form must have at most 100 fields, in UTF-8 {_ALTERNATE}") from None
+    form = _once(pairs)
     method = parameters["method"]
     if method in ("PUT", "POST") and "content" not in form:
         raise Invalid("content", f"must be in the form: it is the body of the request {_ALTERNATE}")
     outer = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
-    inner = {name.lower(): texts.pop(name) for name in _AS_HEADERS if name in texts}
+    content = form.pop("content", "")
+    inner = {name.lower(): form.pop(name).strip() for name in _AS_HEADERS if name in form}
     try:
         asked = Headers({"content-type": "application/json", **outer, **inner})
     except UnicodeEncodeError:
         raise Invalid("", f"{', '.join(inner)} must be Latin-1, as headers are {_ALTERNATE}") from None
-    return _Asked(method, texts, asked, form.get("content", b""), alternate=True)
+    return _Asked(method, form, asked, content.encode(), alternate=True)
 
 
 def _version(asked: _Asked) -> Version:

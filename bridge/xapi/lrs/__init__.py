@@ -8,7 +8,7 @@ from bridge.xapi.ledger import instant
 from bridge.xapi.lrs.comparing import same
 from bridge.xapi.lrs.negotiating import languages, negotiated
 from bridge.xapi.lrs.query import EVERYTHING, MOST, Query, Readable, statement_id
-from bridge.xapi.lrs.reading import read_batch, read_one
+from bridge.xapi.lrs.reading import TooMany, read_batch, read_one
 from bridge.xapi.lrs.showing import Form, Kept, listed, multipart, shown
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Kept",
     "Query",
     "Readable",
+    "TooMany",
     "instant",
     "languages",
     "listed",

@@ -14,14 +14,27 @@ from bridge.xapi.validation import InvalidStatement, Version, loads, validate, v
 from bridge.xapi.validation.formats import is_uuid
 from bridge.xapi.validation.statement import SIGNATURE
 
+#: All statements of a request are stored in one transaction, which others on SQLite wait for.
+MOST_AT_ONCE = 10_000
 #: What each LRS says for itself, whatever a sender claims (xAPI-Data 2.4.8, 2.4.9).
 _OWN_WORD = ("stored", "authority")
 
 
+class TooMany(Exception):
+    """A request with more statements than are taken at once; the message says how many that is."""
+
+
 def read_batch(body: bytes, content_type: str, version: Version) -> list[Entry]:
-    """The statements of a POST, each with its own bytes of the body; those without an id are given one."""
+    """The statements of a POST, each with its own bytes of the body; those without an id are given one.
+
+    Raises InvalidStatement, and TooMany for more than ``MOST_AT_ONCE``.
+    """
     opened = multipart.opened(body, content_type)
     batch = loads(opened.json)
+    if isinstance(batch, list) and len(batch) > MOST_AT_ONCE:
+        raise TooMany(
+            f"The request has {len(batch)} statements, and at most {MOST_AT_ONCE} are taken at once: send less."
+        )
     statements = validate_batch(batch, version)
     text = opened.json.decode()
     listed = isinstance(batch, list)

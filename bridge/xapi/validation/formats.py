@@ -5,7 +5,7 @@ separated by characters that the group itself cannot contain.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 _UCSCHAR = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
     f"{chr((plane << 16) + (0x1000 if plane == 14 else 0))}-{chr((plane << 16) + 0xFFFD)}" for plane in range(1, 15)
@@ -94,9 +94,12 @@ def is_rfc_3339(value: str) -> bool:
 
 
 def _is_in_calendar(value: str) -> bool:
-    # A leap second is refused here too: no later step could turn it into a point in time.
+    # A leap second is refused here too, and what a zone moves out of the years 1 to 9999: no later step could turn it
+    # into a point in time.
     try:
-        datetime.fromisoformat(value)
-    except ValueError:
+        at = datetime.fromisoformat(value)
+        if at.tzinfo is not None:
+            at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return False
     return True

@@ -361,7 +361,11 @@ def _by_type(objects: dict[str, Test]) -> Test:
 
 STATEMENT_1_0_3 = _statement(
     _CONTEXT_FIELDS,
-    Field(str, is_iso_8601, "must be an ISO 8601 date and time, not with the zone -00:00 (xAPI-Data 4.5)"),
+    Field(
+        str,
+        is_iso_8601,
+        "must be an ISO 8601 date and time in the years 1 to 9999, not with the zone -00:00 (xAPI-Data 4.5)",
+    ),
     Field(str, is_version_1_0, "must be 1.0 or start with 1.0. (xAPI-Data 2.4.10)"),
 )
 STATEMENT_2_0_0 = _statement(

@@ -204,6 +204,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'rejected'"),
             postgresql_where=sa.text("state = 'rejected'"),
         )
+        batch_op.create_index("ix_statement_receipt_settled_at", ["settled_at"], unique=False, postgresql_using="brin")
         batch_op.drop_constraint(batch_op.f("fk_statement_receipt_connection_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_statement_receipt_statement_seq"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("ck_statement_receipt_state"), type_="check")
@@ -234,6 +235,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'rejected'"),
             postgresql_where=sa.text("state = 'rejected'"),
         )
+        batch_op.drop_index("ix_statement_receipt_settled_at")
         batch_op.drop_column("replaced_by")
 
     with op.batch_alter_table("statement", schema=None) as batch_op:
