@@ -167,7 +167,7 @@ def _mark(session: Session, voided: Mapping[int, uuid.UUID]) -> None:
         values = [{"number": number, "by": by} for number, by in sorted(voided.items())]
         db = session.connection()
         db.execute(change.values(voided_by=bindparam("by")), values)
-        ledger.withdraw(db, list(voided))
+        ledger.withdraw(db, among(db, tables.StatementReceipt.statement_seq, voided))
 
 
 def find(

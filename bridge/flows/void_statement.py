@@ -32,7 +32,7 @@ def void(runtime: Runtime, statement_id: uuid.UUID, *, reason: str, actor: str) 
         _add(session, row, payload, runtime.settings.issuer)
         row.voided_by = ids.voiding_id(row.id)
         session.flush()
-        ledger.withdraw(session.connection(), [row.seq])
+        ledger.withdraw(session.connection(), tables.StatementReceipt.statement_seq == row.seq)
         detail = {"voided_by": str(row.voided_by), "reason": reason.strip()}
         session.add(tables.Audit(actor=actor, action="statement.void", subject=str(statement_id), detail=detail))
     runtime.nudge("drain")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import orjson
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import select, update
 from sqlalchemy.orm import Session, aliased
 
 from bridge import registry
@@ -23,7 +23,7 @@ from bridge.observe import logger
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.store import now, tables
-from bridge.store.insert import among, insert_new
+from bridge.store.insert import insert_new
 from bridge.store.occasion import AnyLaunch
 from bridge.xapi import destination, statements
 from bridge.xapi.index import Json, columns, identifier, key, mention, mentions, moment
@@ -215,14 +215,14 @@ def enqueue(db: SqlConnection, numbers: Iterable[int], to: Iterable[Sink]) -> No
         insert_new(db, tables.Outbox, rows)
 
 
-def withdraw(db: SqlConnection, numbers: Collection[int]) -> None:
-    """What was refused of these statements, and is voided by now, is no dead letter any more and never sent again.
+def withdraw(db: SqlConnection, which: ColumnElement[bool]) -> None:
+    """What was refused among ``which`` receipts, and is voided by now, is no dead letter any more and never sent again.
 
     An LRS that has a voiding statement already would keep what it voids, unvoided.
     """
     receipt, row, voiding = tables.StatementReceipt, tables.Statement, aliased(tables.Statement)
     by = select(voiding.seq).join(row, row.voided_by == voiding.id).where(row.seq == receipt.statement_seq)
-    refused = update(receipt).where(receipt.state == "rejected", among(db, receipt.statement_seq, numbers))
+    refused = update(receipt).where(receipt.state == "rejected", which)
     db.execute(refused.where(by.exists()).values(state="replaced", replaced_by=by.scalar_subquery()))
 
 

@@ -55,9 +55,7 @@ def replay(runtime: Runtime, connection_name: str, statement_ids: Iterable[uuid.
         if statement_ids is not None:
             numbers = select(Statement.seq).where(Statement.id.in_(list(statement_ids)))
             refused = and_(refused, StatementReceipt.statement_seq.in_(numbers))
-        ledger.withdraw(
-            session.connection(), session.scalars(select(StatementReceipt.statement_seq).where(refused)).all()
-        )
+        ledger.withdraw(session.connection(), refused)
         back = session.scalars(delete(StatementReceipt).where(refused).returning(StatementReceipt.statement_seq)).all()
         ledger.enqueue(session.connection(), back, [ledger.Sink(connection.id, connection.config)])
     runtime.nudge("drain")
