@@ -28,7 +28,7 @@ demo: $(READY) ## Run the demo: the bridge, a sample business app, an LTI tool a
 
 test: $(READY) services browser lint ## Lint, then run every test, on real systems
 	@$(BIN)/python -m tests.live.systems install
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 live: $(READY) services ## Only what runs on real systems: Kolibri, Tryton, LTI tools, Learning Locker
 	@$(BIN)/python -m tests.live.systems install

@@ -11,12 +11,14 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import structlog
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser
+from xdist.scheduler import LoadScopeScheduling
 
 from bridge.flows import setup
 from bridge.flows.runtime import Runtime
@@ -30,12 +32,16 @@ POSTGRES = "postgresql://postgres@127.0.0.1:5432"
 _TOGETHER = {"workers": "brokers", "benchmarks": "brokers", "live": "live"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (pytest-xdist) the tests of a file stay together: they share what its fixtures made."""
-    here = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(here)
-        item.add_marker(pytest.mark.xdist_group(_TOGETHER.get(path.parts[0], path.as_posix())))
+class _ByFile(LoadScopeScheduling):
+    """With several processes the tests of a file stay together: they share what its fixtures made."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return _TOGETHER.get(Path(path).parts[1], path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

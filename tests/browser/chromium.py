@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 #: Without these it looks for its maker's servers at every start, and has no sandbox to run in as root.
 ARGUMENTS = (
@@ -19,6 +19,9 @@ ARGUMENTS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+
+#: A page is looked at until it is as expected; only on a busy machine that takes long.
+expect.set_options(timeout=30_000)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ from tests.lti.launching_lms import Lms
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=10_000)
 AGAIN = """([action, body]) => {
   const form = Object.assign(document.createElement("form"), { method: "post", action });
   for (const [name, value] of new URLSearchParams(body))

@@ -31,7 +31,6 @@ from tests.conftest import make_runtime
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=10_000)
 SECRET = "a sign-in secret of thirty-two bytes"
 SETUP = """
 connections:

@@ -30,7 +30,6 @@ from tests.conftest import make_runtime
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=10_000)
 CLAIM = "https://purl.imsglobal.org/spec/lti/claim/"
 COURSE = """<!doctype html><html lang="en"><title>Course</title><h1>Selling</h1>
 <iframe title="Tool" src="%(src)s" style="width: 100%%; height: 600px"></iframe>

@@ -17,7 +17,6 @@ from tests.browser.conftest import Site
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=10_000)
 TREE = """---
 title: Refund
 kind: decision-tree
